@@ -1,0 +1,173 @@
+"""The Type I attack on images: from where each walk starts to which end is kept."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from hydra.utils import instantiate
+from torch import Tensor, nn
+
+from cam_adv.attack.latent_walk import Walk, latent_walk
+from cam_adv.attack.objective import Terms, evaluate
+from cam_adv.attack.result import AttackResult
+from cam_adv.errors import UserError
+from cam_adv.networks.svae import SVAE, Posterior
+from cam_adv.settings import AttackSettings
+
+
+class LatentAttack(nn.Module):
+    """Turns pictures of class y into pictures of class y' that the victim still calls y.
+
+    Calling it with images and labels gives an `AttackResult`. A row's result depends on that row alone, not
+    on the batch it came in. The weights of all networks stay as they are, and get no gradient.
+    """
+
+    def __init__(
+        self,
+        victim: nn.Module,
+        generator: SVAE,
+        settings: AttackSettings,
+        surrogates: Sequence[nn.Module] = (),
+        references: tuple[Tensor, Tensor] | None = None,
+        seed: int = 0,
+    ) -> None:
+        """
+        Args:
+            victim: f1, images `(N, C, H, W)` in [0, 1] to logits `(N, K)`.
+            generator: a trained SVAE-GAN.
+            settings: the attack; `conf/attack/*.yaml` are the shipped ones.
+            surrogates: image classifiers that stand in for a person; needed where their weight is not 0.
+            references: codes `(M, D)` and labels `(M,)` of real images; needed by the start "nearest".
+            seed: of the latent noise.
+
+        Raises:
+            UserError: surrogates or references are missing.
+        """
+        super().__init__()
+        if settings.weights.surrogates > 0 and not surrogates:
+            raise UserError(
+                f"attack.weights.surrogates={settings.weights.surrogates}, but there are no surrogates.",
+                "Give surrogates, or set attack.weights.surrogates to 0.",
+            )
+        if "nearest" in settings.starts and references is None:
+            raise UserError(
+                "attack.starts has nearest, but there are no codes of real images to start from.",
+                "Give references, or set attack.starts to [mean].",
+            )
+        self.victim = victim
+        self.generator = generator
+        self.surrogates = nn.ModuleList(surrogates if settings.weights.surrogates > 0 else ())
+        self.settings = settings
+        self.multiplier = instantiate(settings.multiplier)
+        self.seed = seed
+        codes, labels = references if references is not None else (torch.empty(0, 0), torch.empty(0))
+        self.register_buffer("reference_codes", codes, persistent=False)
+        self.register_buffer("reference_labels", labels, persistent=False)
+
+    def forward(
+        self, x: Tensor, y: Tensor, target: Tensor, on_step: Callable[[int, int], None] | None = None
+    ) -> AttackResult:
+        """Attack images.
+
+        Args:
+            x: `(N, C, H, W)` in [0, 1].
+            y: their labels, `(N,)`, which the victim is to keep.
+            target: y', `(N,)`, which a person is to see.
+            on_step: told after each step how many steps were done and how many samples still walk.
+
+        Raises:
+            UserError: pixels outside [0, 1].
+        """
+        if not ((x >= 0) & (x <= 1)).all():
+            raise UserError("The images have pixels outside [0, 1].", "Divide 8-bit pixels by 255.")
+        with _frozen(self), torch.enable_grad():
+            with torch.no_grad():
+                posterior = self.generator.encode(x)
+            walk = self._best_walk(posterior, y, target, on_step or (lambda step, active: None))
+            with torch.no_grad():
+                x_adv = self.generator.generate(walk.codes)
+        return AttackResult(x, x_adv, posterior.mean, walk.codes, y, target, walk.steps, walk.path, walk.terms)
+
+    def _best_walk(
+        self, posterior: Posterior, y: Tensor, target: Tensor, on_step: Callable[[int, int], None]
+    ) -> Walk:
+        """Walk from each start in turn with the samples that are not believed enough yet; keep the better end."""
+        settings = self.settings
+        rows = torch.arange(len(y), device=y.device)
+        best: Walk | None = None
+        for number, start in enumerate(settings.starts):
+            walk = self._walk(
+                start,
+                Posterior(posterior.mean[rows], posterior.deviation[rows]),
+                y[rows],
+                target[rows],
+                lambda step, active, number=number: on_step(number * settings.steps + step, active),
+            )
+            best = walk if best is None else best.where_better(rows, walk)
+            rows = (best.score < math.log(settings.believed_enough)).nonzero().squeeze(1)
+            if not len(rows):
+                break
+        assert best is not None  # the settings ask for one start at least
+        return best
+
+    def _walk(
+        self,
+        start: str,
+        posterior: Posterior,
+        y: Tensor,
+        target: Tensor,
+        on_step: Callable[[int, int], None],
+    ) -> Walk:
+        settings = self.settings
+        noise = torch.Generator().manual_seed(self.seed)  # anew for each walk: no row sees its neighbours' draws
+        shape = (settings.latent_noise.samples, posterior.mean.shape[1])
+
+        def terms(codes: Tensor, rows: Tensor, step: int) -> Terms:
+            return evaluate(
+                self.victim,
+                self.generator,
+                self.surrogates,
+                codes,
+                settings.latent_noise.spread * posterior.deviation[rows],
+                y[rows],
+                target[rows],
+                torch.randn(shape, generator=noise).to(codes),
+            )
+
+        return latent_walk(
+            terms,
+            posterior.mean if start == "mean" else self._nearest(posterior.mean, target),
+            posterior.mean,
+            settings.weights,
+            self.multiplier,
+            settings.steps,
+            settings.learning_rate,
+            settings.strength,
+            settings.aim,
+            settings.keep_best,
+            settings.believed_enough,
+            settings.frames,
+            on_step,
+        )
+
+    def _nearest(self, codes: Tensor, target: Tensor) -> Tensor:
+        """The reference code of class y' nearest to each code, `(N, D)`."""
+        distance = torch.cdist(codes, self.reference_codes)
+        distance[target.unsqueeze(1) != self.reference_labels.unsqueeze(0)] = torch.inf
+        return self.reference_codes[distance.argmin(dim=1)]
+
+
+@contextmanager
+def _frozen(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode and no gradients for weights, both put back afterwards: the networks are the caller's."""
+    training = {part: part.training for part in module.modules()}
+    tracked = [weight for weight in module.parameters() if weight.requires_grad]
+    module.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        for part, mode in training.items():
+            part.training = mode
+        for weight in tracked:
+            weight.requires_grad_(True)

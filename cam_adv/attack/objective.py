@@ -1,0 +1,89 @@
+"""What a latent attack minimises: the terms of the objective for each sample, and their weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cam_adv.networks.svae import SVAE
+from cam_adv.settings import Weights
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The terms of the objective at codes z, each `(N,)`, and the pictures G(z) they were taken from.
+
+    victim: J_1 = CE(f1(G(z)), y); f2: J_2; surrogates: mean over them of CE against y';
+    believed: the smallest log-probability that a surrogate or f2 gives y'.
+    """
+
+    victim: Tensor
+    f2: Tensor
+    surrogates: Tensor
+    discriminator: Tensor
+    norm: Tensor
+    believed: Tensor
+
+    def named(self) -> dict[str, Tensor]:
+        """The terms by the names that curves and files give them."""
+        return {
+            "J1 victim": self.victim,
+            "J2 f2": self.f2,
+            "surrogates": self.surrogates,
+            "discriminator": self.discriminator,
+            "norm": self.norm,
+        }
+
+    def total(self, weights: Weights, k: Tensor) -> Tensor:
+        """The objective of each sample, `(N,)`."""
+        return (
+            weights.f2 * self.f2
+            + weights.surrogates * self.surrogates
+            + weights.discriminator * self.discriminator
+            + weights.norm * self.norm
+            + k * self.victim
+        )
+
+
+def evaluate(
+    victim: nn.Module,
+    generator: SVAE,
+    surrogates: Sequence[nn.Module],
+    codes: Tensor,
+    deviation: Tensor,
+    y: Tensor,
+    target: Tensor,
+    eps: Tensor,
+) -> Terms:
+    """All terms at codes z.
+
+    Args:
+        victim: f1, images to logits.
+        generator: G, f2 and D.
+        surrogates: image classifiers that stand in for a person, images to logits; may be none.
+        codes: z, `(N, D)`.
+        deviation: half-width of the neighbourhood of z that f2 answers for, `(N, D)`.
+        y: labels to keep, `(N,)`.
+        target: labels to reach, `(N,)`.
+        eps: standard normal draws `(S, D)`, shared by the samples so that no sample depends on the batch.
+    """
+    images = generator.generate(codes)
+    victim_loss = functional.cross_entropy(victim(images), y, reduction="none")
+    cloud = codes.unsqueeze(1) + deviation.unsqueeze(1) * eps.unsqueeze(0)
+    f2_log_probs = _log_prob(generator.classifier(cloud.flatten(0, 1)), target.repeat_interleave(len(eps)))
+    f2 = f2_log_probs.unflatten(0, (len(codes), len(eps))).mean(dim=1)
+    views = torch.stack([_log_prob(network(images), target) for network in surrogates] or [f2])
+    return Terms(
+        victim=victim_loss,
+        f2=-f2,
+        surrogates=-views.mean(dim=0),
+        discriminator=functional.softplus(-generator.discriminator(codes).squeeze(1)),
+        norm=codes.norm(dim=1),
+        believed=torch.minimum(views.amin(dim=0), f2),
+    )
+
+
+def _log_prob(logits: Tensor, label: Tensor) -> Tensor:
+    return -functional.cross_entropy(logits, label, reduction="none")

@@ -1,0 +1,71 @@
+"""What an attack hands over, and its file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+TERM = "term "
+"""Prefix of the names under which a file keeps the terms of the objective."""
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """One row for each attacked image, failures included.
+
+    x, x_adv: images `(N, C, H, W)` in [0, 1]; x_adv = G(z).
+    z0, z: codes `(N, D)`: the posterior mean of x, and where the walk ended.
+    y, target: labels `(N,)`.
+    steps: `(N,)`, the step at which z was met.
+    path: `(N, F, D)`, codes at evenly spaced steps.
+    terms: name → `(N, F)`, terms of the objective and the multiplier k along the path.
+    """
+
+    x: Tensor
+    x_adv: Tensor
+    z0: Tensor
+    z: Tensor
+    y: Tensor
+    target: Tensor
+    steps: Tensor
+    path: Tensor
+    terms: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, rows: slice) -> "AttackResult":
+        fields = {name: value[rows] for name, value in vars(self).items() if name != "terms"}
+        return AttackResult(**fields, terms={name: value[rows] for name, value in self.terms.items()})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything by name, as a file keeps it."""
+        fields = {name: value for name, value in vars(self).items() if name != "terms"}
+        return fields | {TERM + name: value for name, value in self.terms.items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> "AttackResult":
+        """The inverse of `tensors`."""
+        terms = {name.removeprefix(TERM): value for name, value in tensors.items() if name.startswith(TERM)}
+        return cls(**{name: tensors[name] for name in cls.__dataclass_fields__ if name != "terms"}, terms=terms)
+
+
+def concatenate(results: Sequence[AttackResult]) -> AttackResult:
+    """The rows of several results, one after the other."""
+    columns = [result.tensors() for result in results]
+    return AttackResult.from_tensors({name: torch.cat([one[name] for one in columns]) for name in columns[0]})
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write a safetensors file that appears whole or not at all."""
+    unfinished = path.with_name(path.name + ".part")
+    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, unfinished)
+    unfinished.replace(path)
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file: data only, nothing is executed."""
+    return load_file(path)

@@ -1,0 +1,115 @@
+"""Which test images are attacked, and toward which class each is pushed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from cam_adv.errors import UserError
+
+TargetRule = Literal["random", "next", "every"] | int
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Positions in the test set, labels y and targets y', each `(N,)` int64."""
+
+    index: Tensor
+    y: Tensor
+    target: Tensor
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+def select(
+    labels: Tensor,
+    eligible: Tensor,
+    num_classes: int,
+    count: int,
+    source: int | None,
+    target: TargetRule,
+    seed: int,
+) -> Selection:
+    """Draw images that may be attacked and give each a target other than its label.
+
+    Args:
+        labels: of all test images, `(T,)` in [0, K).
+        eligible: `(T,)` bool, the images that the victim classifies correctly.
+        num_classes: K.
+        count: how many to draw, without replacement; "every" spreads them over all K(K − 1) ordered pairs.
+        source: the class to draw from, or None for all.
+        target: "random": uniform over the other classes; "next": y + 1 mod K; "every": each ordered pair
+            (y, y') equally often; a class: that one, for images of the other classes.
+        seed: of the explicit generator.
+
+    Raises:
+        UserError: there are fewer eligible images than asked for.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    wanted = eligible.clone()
+    if source is not None:
+        wanted &= labels == source
+    if isinstance(target, int):
+        wanted &= labels != target
+    pool = wanted.nonzero().squeeze(1)
+    pool = pool[torch.randperm(len(pool), generator=generator)]
+    if target == "every":
+        return _every_pair(labels, pool, num_classes, count)
+    if len(pool) < count:
+        raise UserError(
+            f"attack.images={count}, but only {len(pool)} test images"
+            f"{'' if source is None else f' of class {source}'} are classified correctly and may be attacked.",
+            f"Set attack.images to {len(pool)} or less.",
+        )
+    index = pool[:count].sort().values
+    y = labels[index]
+    if isinstance(target, int):
+        return Selection(index, y, torch.full_like(y, target))
+    offset = torch.ones_like(y)
+    if target == "random":
+        offset = torch.randint(1, num_classes, (count,), generator=generator)
+    return Selection(index, y, (y + offset) % num_classes)
+
+
+def first_of_each(labels: Tensor, eligible: Tensor, pairs: Sequence[tuple[int, int]]) -> Selection:
+    """For each pair (source, target) the first eligible image of the source class.
+
+    Raises:
+        UserError: a source class has no eligible image.
+    """
+    index = []
+    for source, _ in pairs:
+        members = (eligible & (labels == source)).nonzero().squeeze(1)
+        if not len(members):
+            raise UserError(
+                f"No test image of class {source} is classified correctly, so none can be drawn.",
+                "Leave that class out of dataset.pictures, or use a better victim.",
+            )
+        index.append(int(members[0]))
+    chosen = torch.tensor(index, dtype=torch.long)
+    return Selection(chosen, labels[chosen], torch.tensor([target for _, target in pairs], dtype=torch.long))
+
+
+def _every_pair(labels: Tensor, pool: Tensor, num_classes: int, count: int) -> Selection:
+    """Deal the images of each class, in the pool's order, to the other classes in turn."""
+    pairs = num_classes * (num_classes - 1)
+    share = torch.full((pairs,), count // pairs)
+    share[: count % pairs] += 1
+    index, target = [], []
+    for source, shares in enumerate(share.reshape(num_classes, -1)):
+        members = pool[labels[pool] == source]
+        needed = int(shares.sum())
+        if len(members) < needed:
+            raise UserError(
+                f"attack.images={count} over all {pairs} ordered pairs needs {needed} images of class {source}, "
+                f"but only {len(members)} test images of it are classified correctly.",
+                f"Lower attack.images to at most {len(members) * num_classes}.",
+            )
+        index.append(members[:needed])
+        offsets = torch.arange(1, num_classes).repeat_interleave(shares)
+        target.append((source + offsets) % num_classes)
+    chosen, order = torch.cat(index).sort()
+    return Selection(chosen, labels[chosen], torch.cat(target)[order])

@@ -1,0 +1,117 @@
+"""The command `cam-adv`: compose the config, check it, call the study."""
+
+import difflib
+import os
+import re
+import sys
+import traceback
+from pathlib import Path
+from typing import NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cam_adv.errors import UserError
+
+LONGEST_FOLDER_NAME = 120
+"""Characters of a job's overrides that go into its folder's name: file systems allow 255 bytes."""
+
+
+def folder_name(overrides: str) -> str:
+    """A job's overrides as the name of one folder: what may not stand in a path becomes an underscore."""
+    return re.sub(r"[^\w.,=+-]+", "_", overrides)[:LONGEST_FOLDER_NAME]
+
+
+OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+
+
+@hydra.main(config_path="pkg://cam_adv.conf", config_name="config", version_base="1.3")
+def _task(config: DictConfig) -> float | None:
+    # Imported late: completing a command line, printing help and refusing a misspelt key need no torch.
+    from cam_adv.config import settings_from
+
+    try:
+        settings = settings_from(config)
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        claim(folder, OmegaConf.to_yaml(config, resolve=True))
+        from cam_adv.study import run
+
+        return run(settings, folder)
+    except UserError as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise  # the sweep's other jobs go on, and the reason is told at its end
+        _refuse(error, error.what, error.remedy)
+
+
+def claim(folder: Path, config: str) -> None:
+    """Take a run folder for this run alone by writing its resolved config.
+
+    Raises:
+        UserError: another run has it.
+    """
+    try:
+        with (folder / "config.yaml").open("x") as file:
+            file.write(config)
+    except FileExistsError as error:
+        raise UserError(
+            f"{folder} belongs to another run.", "Give another hydra.run.dir, or remove that folder first."
+        ) from error
+
+
+def main() -> None:
+    """Run Hydra's command line, and turn whatever the user can mend into two sentences and exit code 2."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises to here instead of printing and exiting
+    try:
+        _task()
+    except UserError as error:
+        _refuse(error, error.what, error.remedy)
+    except (HydraException, OmegaConfBaseException) as error:
+        _refuse(error, *_in_words(error))
+
+
+def _refuse(error: Exception, what: str, remedy: str) -> NoReturn:
+    if "debug=true" in sys.argv:
+        traceback.print_exception(error)
+    print(f"cam-adv: {what}\n         {remedy}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _in_words(error: HydraException | OmegaConfBaseException) -> tuple[str, str]:
+    """What Hydra says about a command line, in two sentences."""
+    text = str(error)
+    if unknown := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text):
+        path = unknown[1] or unknown[2]
+        return f"There is no key {path}.", f"{_spelling(path)}See all keys with cam-adv --cfg job."
+    if choice := re.search(
+        r"Could not find '([^']+)'.*?Available options in '([^']+)':\s*(.*?)\s*Config search", text, re.S
+    ):
+        options = ", ".join(choice[3].split())
+        return f"There is no config {choice[1]}.", f"Choose {choice[2]} from {options}."
+    first, *rest = [line.strip() for line in text.splitlines() if line.strip()]
+    return f"{first.rstrip('.')}.", " ".join(rest) or "See cam-adv --help."
+
+
+def _spelling(path: str) -> str:
+    """ "Did you mean …? " where a key of the default config is spelt nearly so."""
+    with hydra.initialize_config_module("cam_adv.conf", version_base="1.3"):
+        known = _paths(hydra.compose("config"))
+    close = difflib.get_close_matches(path, known, n=1)
+    return f"Did you mean {close[0]}? " if close else ""
+
+
+def _paths(node: DictConfig, prefix: str = "") -> list[str]:
+    paths = []
+    for key in node:
+        paths.append(f"{prefix}{key}")
+        child = (
+            OmegaConf.select(node, str(key), throw_on_missing=False)
+            if not OmegaConf.is_interpolation(node, key)
+            else None
+        )
+        if isinstance(child, DictConfig):
+            paths += _paths(child, f"{prefix}{key}.")
+    return paths

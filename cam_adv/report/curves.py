@@ -1,0 +1,106 @@
+"""Curves as small multiples: the attack's terms over its steps, and the models' training."""
+
+from collections.abc import Mapping, Sequence
+from math import ceil, isfinite
+from pathlib import Path
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+
+from cam_adv.report.strip import DPI, HEADING_SIZE, QUIET
+
+# Okabe and Ito's colours, told apart by every kind of colour sight; dashes tell a second round of them apart.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#000000", "#CC79A7", "#56B4E9")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
+PANEL = (2.4, 1.8)  # inches
+PANELS_A_ROW = 3
+LEGEND = {"fontsize": 6.5, "frameon": False, "labelspacing": 0.3, "columnspacing": 1.2}
+LOG_SPAN = 100  # curves of one panel that differ by more than this are read on a logarithmic axis
+
+
+def quartiles(term: Tensor) -> Tensor:
+    """The 25%, 50% and 75% quantiles over the images of a term (N, F), NaNs left out: (3, F).
+
+    A step at which every image is NaN gives NaN.
+    """
+    values = term.detach().cpu().double()
+    return torch.nanquantile(values, torch.tensor([0.25, 0.5, 0.75], dtype=values.dtype), dim=0)
+
+
+def terms_figure(steps: Tensor, terms: Mapping[str, Tensor], heading: str) -> Figure:
+    """The terms as a figure, one panel a term: the median over images as a line, the middle half as a band.
+
+    steps: (F,), the attack's step of each recorded frame. terms: name -> (N, F), NaN where an image has no
+    value.
+    """
+    figure, panels = _panels(len(terms), heading)
+    at = steps.detach().cpu().numpy()
+    for axes, (name, term) in zip(panels, terms.items(), strict=True):
+        low, median, high = quartiles(term).numpy()
+        axes.fill_between(at, low, high, color=COLORS[0], alpha=0.22, linewidth=0, label="25-75% of images")
+        axes.plot(at, median, color=COLORS[0], linewidth=1.4, label="median")
+        _label(axes, name, "attack step")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower right", ncols=2, **LEGEND)
+    return figure
+
+
+def draw_terms(steps: Tensor, terms: Mapping[str, Tensor], heading: str, path: Path) -> None:
+    """Write the attack's terms over its steps as a picture to path; see terms_figure."""
+    terms_figure(steps, terms, heading).savefig(path, dpi=DPI)
+
+
+def training_figure(
+    curves: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
+) -> Figure:
+    """The training curves as a figure: a panel a model, whose curves are name -> (epochs, values).
+
+    A panel whose positive values span more than two decades has a logarithmic axis.
+    """
+    figure, panels = _panels(len(curves), "training")
+    for axes, (model, named) in zip(panels, curves.items(), strict=True):
+        for index, (name, (epochs, values)) in enumerate(named.items()):
+            (line,) = axes.plot(epochs, values, label=name, linewidth=1.2, color=COLORS[index % len(COLORS)])
+            line.set_linestyle(DASHES[index // len(COLORS) % len(DASHES)])
+            # A lone point, such as the only epoch of a smoke test, draws no line.
+            line.set(marker="o" if len(values) == 1 else "", markersize=4)
+        if _spans_decades([value for _, values in named.values() for value in values]):
+            axes.set_yscale("log")
+        _label(axes, model, "epoch")
+        if named:
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, borderaxespad=4.5, **LEGEND)
+    return figure
+
+
+def draw_training(curves: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], path: Path) -> None:
+    """Write the training curves as a picture to path; see training_figure."""
+    figure = training_figure(curves)
+    # The legends shrink the panels, which changes their tick labels: the second layout knows the final ones.
+    figure.draw_without_rendering()
+    figure.savefig(path, dpi=DPI)
+
+
+def _panels(count: int, heading: str) -> tuple[Figure, list[Axes]]:
+    if count == 0:
+        raise ValueError("no curve to draw")
+    columns = min(PANELS_A_ROW, count)
+    rows = ceil(count / columns)
+    figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows + 0.25), layout="constrained")
+    figure.suptitle(heading, size=HEADING_SIZE, weight="bold", x=0.01, ha="left")
+    return figure, [figure.add_subplot(rows, columns, position + 1) for position in range(count)]
+
+
+def _label(axes: Axes, title: str, x: str) -> None:
+    axes.set_title(title, size=8, loc="left")
+    axes.set_xlabel(x, size=7)
+    axes.tick_params(labelsize=6.5, color=QUIET)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", linewidth=0.4, alpha=0.4)
+
+
+def _spans_decades(values: Sequence[float]) -> bool:
+    finite = [value for value in values if isfinite(value)]
+    return bool(finite) and min(finite) > 0 and max(finite) > LOG_SPAN * min(finite)

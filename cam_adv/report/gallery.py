@@ -1,0 +1,119 @@
+"""All figures of a run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from cam_adv.attack.latent_walk import recorded_steps
+from cam_adv.attack.result import AttackResult
+from cam_adv.evaluation.assessment import Assessment
+from cam_adv.evaluation.opinions import Witnesses
+from cam_adv.report.animation import write_gif
+from cam_adv.report.contact_sheet import draw_contact_sheet
+from cam_adv.report.curves import draw_terms, draw_training
+from cam_adv.report.matrix import draw_matrix
+from cam_adv.report.strip import Frame, draw_strip
+from cam_adv.report.walk import walk_frames
+from cam_adv.settings import AttackSettings
+from cam_adv.training.workshop import Models
+
+STRIP_FRAMES = 10
+"""x and nine moments of the walk: as many as stay legible at a page's width."""
+
+PAIRS_ON_A_SHEET = 64
+FRAME_MILLISECONDS = 120
+
+
+def draw_run(
+    assessment: Assessment,
+    walks: AttackResult,
+    witnesses: Witnesses,
+    plan: AttackSettings,
+    class_names: tuple[str, ...],
+    models: Models,
+    folder: Path,
+) -> None:
+    """Everything in `figures/`, and `trajectory.gif`.
+
+    Args:
+        walks: the pictures whose walks are drawn, recorded at every step.
+        plan: the settings of the attack.
+        folder: of the run.
+    """
+    figures = folder / "figures"
+    figures.mkdir()
+    for row in range(len(walks)):
+        frames = walk_frames(walks, row, plan.frames, witnesses)
+        draw_walk(frames, class_names[walks.y[row]], class_names[walks.target[row]], class_names, figures)
+        if row == 0:
+            write_gif(frames, class_names, folder / "trajectory.gif", FRAME_MILLISECONDS)
+    draw_pairs(assessment, class_names, figures / "pairs.png")
+    if plan.target == "every":
+        draw_success_matrix(assessment, class_names, figures / "matrix.png")
+    draw_attack_terms(assessment, plan.steps, figures / "terms.png")
+    entries = {m.title: m.training.entry.folder for m in models.all() if m.training is not None}
+    draw_trainings(entries, figures / "trainings.png")
+
+
+def draw_walk(frames: list[Frame], source: str, target: str, class_names: tuple[str, ...], figures: Path) -> None:
+    """The walk of one picture as a strip and as an animation, `<source>_to_<target>.png` and `.gif`."""
+    kept = recorded_steps(len(frames) - 2, STRIP_FRAMES - 1)
+    strip = [frames[0], *(frames[1 + position] for position in kept)]
+    name = f"{source}_to_{target}"
+    heading = f"From {source} to {target}: what the victim says, what the judge says, and the CAM of {source}"
+    draw_strip(strip, heading, class_names, figures / f"{name}.png")
+    write_gif(frames, class_names, figures / f"{name}.gif", FRAME_MILLISECONDS)
+
+
+def draw_pairs(assessment: Assessment, class_names: tuple[str, ...], path: Path) -> None:
+    """The first pairs x, x' with what is said of x', failures included."""
+    shown = slice(0, PAIRS_ON_A_SHEET)
+    victim, judge = assessment.on_x_adv.victim[shown].max(dim=1), assessment.on_x_adv.judge[shown].max(dim=1)
+    result = assessment.result
+    draw_contact_sheet(
+        result.x[shown],
+        result.x_adv[shown],
+        result.y[shown],
+        result.target[shown],
+        victim.indices,
+        victim.values,
+        judge.indices,
+        judge.values,
+        assessment.verdict.success[shown],
+        class_names,
+        path,
+    )
+
+
+def draw_success_matrix(assessment: Assessment, class_names: tuple[str, ...], path: Path) -> None:
+    """Success of every ordered pair of classes."""
+    classes = len(class_names)
+    pair = assessment.result.y * classes + assessment.result.target
+    attempts = torch.bincount(pair, minlength=classes**2).reshape(classes, classes)
+    successes = torch.bincount(pair[assessment.verdict.success], minlength=classes**2).reshape(classes, classes)
+    draw_matrix(successes, attempts, class_names, "Success: the victim keeps y, the judge says y'", path)
+
+
+def draw_attack_terms(assessment: Assessment, steps: int, path: Path) -> None:
+    """The terms of the objective against the steps of the walk."""
+    recorded = recorded_steps(steps, assessment.result.path.shape[1])
+    draw_terms(torch.tensor(recorded), assessment.result.terms, "Terms of the attack's objective", path)
+
+
+def draw_trainings(folders: Mapping[str, Path], path: Path) -> None:
+    """Every model's curves against its epochs, from the TensorBoard events in its folder."""
+    curves = {}
+    for title, folder in folders.items():
+        events = EventAccumulator(str(folder))
+        events.Reload()
+        tags = [tag for tag in events.Tags()["scalars"] if tag.startswith(("train/", "validation/"))]
+        curves[title] = {tag: _against_epochs([(e.step, e.value) for e in events.Scalars(tag)]) for tag in tags}
+    draw_training({title: lines for title, lines in curves.items() if lines}, path)
+
+
+def _against_epochs(points: list[tuple[int, float]]) -> tuple[list[int], list[float]]:
+    """One value for each epoch, in order: a training that was taken up again wrote some twice."""
+    latest = dict(points)
+    return list(range(1, len(latest) + 1)), [latest[step] for step in sorted(latest)]

@@ -1,0 +1,56 @@
+"""The tables that end a run in the terminal."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from cam_adv.evaluation.intervals import Rate
+from cam_adv.training.workshop import Model
+
+QUESTIONS = {
+    "kept": "kept: the victim still says y, with the confidence asked for",
+    "changed": "changed: the judge says y'",
+    "success": "success: kept and changed",
+    "success_confident": "success, and the judge is sure (≥ 0.9)",
+    "changed_f2": "changed, if f2 is asked instead of the judge",
+}
+
+
+def print_models(models: Sequence[Model]) -> None:
+    """What was measured of each model on the test images, and where it is kept."""
+    table = Table(title="models, on test images", title_justify="left", title_style="bold")
+    table.add_column("model")
+    table.add_column("figures")
+    table.add_column("kept in", overflow="fold")
+    for model in models:
+        if model.training is None:
+            table.add_row(model.title, "brought trained", "")
+        else:
+            figures = model.training.entry.metrics().items()
+            shown = "  ".join(f"{key} {value:.4g}" for key, value in figures)
+            table.add_row(model.title, shown, str(model.training.entry.folder))
+    Console().print(table)
+
+
+def print_attack(heading: str, rates: Mapping[str, Rate], figures: Mapping[str, float]) -> None:
+    """The rates with their Wilson 95% intervals, and the figures beside them."""
+    table = Table(title=heading, title_justify="left", title_style="bold")
+    table.add_column("question")
+    table.add_column("rate", justify="right")
+    table.add_column("95% interval", justify="right")
+    for name, rate in rates.items():
+        question = QUESTIONS.get(name, f"changed, if {name.removeprefix('changed_')} alone judges")
+        table.add_row(question, f"{rate.rate:.1%}", f"{rate.low:.1%} to {rate.high:.1%}")
+    Console().print(table)
+    Console().print("  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+
+
+def print_paths(folder: Path) -> None:
+    """Where to look."""
+    print(f"look at   {folder}")
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in (".png", ".gif", ".csv", ".json", ".safetensors"):
+            print(f"          {path.relative_to(folder)}")
+    print(f"curves    tensorboard --logdir {folder.parents[1]}")

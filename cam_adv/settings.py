@@ -1,0 +1,222 @@
+"""The typed form of `conf/`: types, ranges and choices, checked before any data is loaded."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from cam_adv.errors import UserError
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+Stage = Literal["victim", "judge", "surrogates", "generator", "attack"]
+
+
+class Section(BaseModel):
+    """One node of the config: unknown keys are errors, values stay as they were checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _has_target(node: Any) -> Any:
+    if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
+        raise ValueError("a mapping with a _target_, the import path of a class or function, is needed")
+    return dict(node)
+
+
+Target = Annotated[dict[str, Any], BeforeValidator(_has_target)]
+"""A node that Hydra can instantiate: `_target_` and its arguments."""
+
+
+class SplitSettings(Section):
+    validation: Share
+    test: Share | None
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _something_is_left_to_train_on(self) -> "SplitSettings":
+        if self.validation + (self.test or 0) >= 1:
+            raise UserError(
+                f"dataset.split takes {self.validation} for validation and {self.test} for test: nothing is left.",
+                "Lower dataset.split.validation or dataset.split.test until images are left to train on.",
+            )
+        return self
+
+
+class DatasetSettings(Section):
+    name: str
+    root: str | None = None
+    download: bool | None = None
+    size: Count | None = None
+    gray: bool | None = None
+    classes: Annotated[int, Field(ge=2)] | None
+    source: Target
+    split: SplitSettings
+    pictures: list[tuple[int, int]]
+
+
+class AugmentationSettings(Section):
+    shift: NotNegative
+    rotation: NotNegative
+    scale: Annotated[float, Field(ge=0, lt=1)]
+    shear: NotNegative
+
+
+class ClassifierTraining(Section):
+    epochs: Count
+    batch_size: Count
+    learning_rate: Positive
+    weight_decay: NotNegative
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    pixel_noise: NotNegative
+    adversarial_radius: NotNegative
+    augmentation: AugmentationSettings
+
+
+class VictimSettings(Section):
+    name: str
+    network: Target
+    training: ClassifierTraining | None
+    seed: Seed
+
+
+class MemberSettings(Section):
+    name: str
+    network: Target
+    seed: Seed
+
+
+class EnsembleSettings(Section):
+    name: str
+    members: Annotated[dict[str, MemberSettings], Field(min_length=1)]
+    training: ClassifierTraining
+
+
+class GeneratorTraining(Section):
+    svae_epochs: Count
+    discriminator_epochs: Count
+    batch_size: Count
+    learning_rate: Positive
+    kl_weight: Positive
+    f2_weight: NotNegative
+    augmentation: AugmentationSettings
+
+
+class GeneratorSettings(Section):
+    name: str
+    network: Target
+    training: GeneratorTraining
+    seed: Seed
+
+
+class ModelSettings(Section):
+    victim: VictimSettings
+    generator: GeneratorSettings
+    judge: EnsembleSettings
+    surrogates: EnsembleSettings
+
+
+class HardwareSettings(Section):
+    accelerator: Literal["auto", "cpu", "gpu"]
+    devices: Count
+    strategy: Literal["single", "ddp"]
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
+
+
+class Weights(Section):
+    """Factors of the terms of the attack's objective; the victim's factor is each sample's multiplier k.
+
+    f2: of J_2 = E CE(f2(z + spread·sigma·eps), y'), the latent classifier's view of y'.
+    surrogates: of the surrogates' mean cross-entropy on G(z) against y'.
+    discriminator: of BCE(D(z), 1), which keeps the code where the prior has mass.
+    norm: of ‖z‖₂.
+    """
+
+    f2: NotNegative
+    surrogates: NotNegative
+    discriminator: NotNegative
+    norm: NotNegative
+
+
+class LatentNoise(Section):
+    """f2 answers for a neighbourhood of z: `samples` draws, `spread` posterior deviations wide."""
+
+    samples: Count
+    spread: NotNegative
+
+
+class AttackSettings(Section):
+    name: str
+    images: Count
+    source: Annotated[int, Field(ge=0)] | None
+    target: Literal["random", "next", "every"] | Annotated[int, Field(ge=0)]
+    strength: NotNegative | None
+    steps: Count
+    learning_rate: Positive
+    frames: Annotated[int, Field(ge=2)]
+    batch_size: Count
+    confidence: Share
+    aim: Share
+    starts: Annotated[list[Literal["mean", "nearest"]], Field(min_length=1)]
+    keep_best: bool
+    believed_enough: Share
+    weights: Weights
+    latent_noise: LatentNoise
+    multiplier: Target
+
+    @model_validator(mode="after")
+    def _target_is_another_class(self) -> "AttackSettings":
+        if self.source is not None and self.source == self.target:
+            raise UserError(
+                f"attack.target={self.target} is the class that the images already have.",
+                "Choose another attack.target, or another attack.source.",
+            )
+        return self
+
+
+class Settings(Section):
+    dataset: DatasetSettings
+    model: ModelSettings
+    attack: AttackSettings
+    hardware: HardwareSettings
+    stage: Stage
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    seed: Seed
+    retrain: bool
+    debug: bool
+    outputs: Path
+    experiment: str | None = None
+
+    @model_validator(mode="after")
+    def _classes_exist(self) -> "Settings":
+        if self.dataset.classes is not None:
+            check_classes(self, self.dataset.classes)
+        return self
+
+
+def check_classes(settings: Settings, num_classes: int) -> None:
+    """Refuse classes that the dataset hasn't got.
+
+    Raises:
+        UserError: a source, a target or a picture names a class outside [0, num_classes).
+    """
+    named = {"attack.source": settings.attack.source, "attack.target": settings.attack.target}
+    for number, (source, target) in enumerate(settings.dataset.pictures):
+        named |= {f"dataset.pictures[{number}][0]": source, f"dataset.pictures[{number}][1]": target}
+        if source == target:
+            raise UserError(
+                f"dataset.pictures[{number}] goes from class {source} to itself.",
+                "Name two different classes.",
+            )
+    for path, value in named.items():
+        if isinstance(value, int) and not 0 <= value < num_classes:
+            raise UserError(
+                f"{path}={value}, but {settings.dataset.name} has no such class.",
+                f"Choose a class from 0 to {num_classes - 1}.",
+            )

@@ -1,0 +1,118 @@
+"""The chain from settings to a report: data, models, attack, verdict, pictures.  Knows nothing of Hydra."""
+
+import shutil
+import time
+from pathlib import Path
+
+from cam_adv.attack.latent_attack import LatentAttack
+from cam_adv.attack.module import AttackDataModule, AttackModule
+from cam_adv.attack.result import AttackResult
+from cam_adv.attack.selection import Selection, first_of_each, select
+from cam_adv.data.load import load_dataset
+from cam_adv.data.splits import ImageSplits, LabelledImages
+from cam_adv.evaluation.assessment import assess
+from cam_adv.evaluation.opinions import Witnesses
+from cam_adv.evaluation.predictions import in_batches
+from cam_adv.networks.ensemble import Ensemble
+from cam_adv.report import files, gallery, terminal
+from cam_adv.report.events import write_events
+from cam_adv.settings import AttackSettings, HardwareSettings, Settings, check_classes
+from cam_adv.training.trainer import check_hardware, main_device, make_trainer
+from cam_adv.training.workshop import Models, Workshop
+
+
+def run(settings: Settings, folder: Path) -> float | None:
+    """Do what `settings.stage` asks for and leave the report in `folder`.
+
+    Returns:
+        What a sampler of settings would maximise: the attack's success rate; None where only a model is trained.
+
+    Raises:
+        UserError: something that the user can mend; before anything is trained, as far as that can be known.
+    """
+    check_hardware(settings.hardware)
+    splits = load_dataset(settings.dataset)
+    check_classes(settings, splits.num_classes)
+    workshop = Workshop(splits, settings.dataset.name, settings.outputs / "models", settings.hardware)
+    models = workshop.models(settings.model, settings.stage, settings.attack.weights.surrogates > 0)
+    workshop.prepare(models.all(), settings.retrain)
+    terminal.print_models(models.all())
+    if settings.stage != "attack":
+        return None
+    return _attack(settings, splits, models, folder)
+
+
+def _attack(settings: Settings, splits: ImageSplits, models: Models, folder: Path) -> float:
+    """Attack, judge, explain, draw."""
+    assert models.victim is not None
+    assert models.generator is not None
+    device = main_device(settings.hardware)
+    test, names = splits.test, splits.class_names
+    judge = Ensemble({name: model.network for name, model in models.judge.items()})
+    witnesses = Witnesses.call(models.victim.network, judge, models.generator.network, test.images[:8], device)
+
+    on_test = witnesses.ask(test.images)
+    accuracy = {
+        who: (getattr(on_test, who).argmax(dim=1) == test.labels).float().mean().item()
+        for who in ("victim", "judge", "f2")
+    }
+    eligible = on_test.victim.argmax(dim=1) == test.labels
+    plan = settings.attack
+    numbers = select(test.labels, eligible, splits.num_classes, plan.images, plan.source, plan.target, settings.seed)
+    pictures = first_of_each(test.labels, eligible, settings.dataset.pictures)
+
+    references = None
+    if "nearest" in plan.starts:
+        codes = in_batches(lambda part: witnesses.generator.encode(part).mean, splits.train.images, device)
+        references = codes, splits.train.labels
+    surrogates = [model.network for model in models.surrogates.values()]
+
+    def attack(selection: Selection, plan: AttackSettings, title: str) -> AttackResult:
+        module = LatentAttack(witnesses.victim, witnesses.generator, plan, surrogates, references, settings.seed)
+        return walk_batches(module, test, selection, settings.hardware, folder / f"batches_{title}")
+
+    started = time.perf_counter()
+    result = attack(numbers, plan, "numbers")
+    seconds = time.perf_counter() - started
+    every_step = plan.model_copy(update={"frames": plan.steps + 1})
+    walks = attack(pictures, every_step, "pictures")
+
+    assessment = assess(result, witnesses, plan.confidence)
+    rates = files.rates(assessment)
+    figures = {
+        "images": len(result),
+        "steps": plan.steps,
+        "seconds": round(seconds, 2),
+        "victim_accuracy": accuracy["victim"],
+        "judge_accuracy": accuracy["judge"],
+        "f2_accuracy": accuracy["f2"],
+    }
+    files.write_attack(assessment, numbers.index, folder / "attack.safetensors")
+    files.write_results(assessment, numbers.index, names, folder / "results.csv")
+    gallery.draw_run(assessment, walks, witnesses, plan, names, models, folder)
+    write_events(assessment, plan.steps, folder)
+    files.write_summary(files.summary(rates, figures), folder / "summary.json")
+    terminal.print_attack(f"{plan.name} on {settings.dataset.name}", rates, figures)
+    terminal.print_paths(folder)
+    return rates["success"].rate
+
+
+def walk_batches(
+    attack: LatentAttack,
+    data: LabelledImages,
+    selection: Selection,
+    hardware: HardwareSettings,
+    folder: Path,
+) -> AttackResult:
+    """Run an attack on selected images as a Lightning predict step, on however many devices.
+
+    Args:
+        folder: keeps each batch's result until all are there; removed by then.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    batches = AttackDataModule(data, selection, attack.settings.batch_size, folder)
+    trainer = make_trainer(hardware, logger=False)
+    trainer.predict(AttackModule(attack, folder), batches, return_predictions=False)
+    result = batches.results()
+    shutil.rmtree(folder)
+    return result

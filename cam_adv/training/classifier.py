@@ -1,0 +1,106 @@
+"""Training any network that maps images to logits."""
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.nn import functional
+
+ADVERSARIAL_STEPS = 2
+ADVERSARIAL_STRIDE = 0.75
+"""Gradient steps that perturb an image in adversarial training, and the length of each as a share of the radius."""
+
+
+class ClassifierModule(LightningModule):
+    """Cross-entropy training of a classifier with AdamW and a one-cycle learning rate.
+
+    Wraps any network from images `(N, C, H, W)` in [0, 1] to logits `(N, K)`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        learning_rate: float,
+        weight_decay: float,
+        label_smoothing: float = 0.0,
+        pixel_noise: float = 0.0,
+        adversarial_radius: float = 0.0,
+    ) -> None:
+        """
+        Args:
+            network: the classifier.
+            learning_rate: peak of the one-cycle schedule.
+            weight_decay: of AdamW.
+            label_smoothing: probability mass given to the other classes.
+            pixel_noise: largest standard deviation of the Gaussian noise on training pixels; each image
+                has its own, uniform between 0 and this.
+            adversarial_radius: L2 radius of the perturbations that training images get from `ADVERSARIAL_STEPS`
+                steps up the loss (adversarial training, Madry et al. 2018); 0: none.
+        """
+        super().__init__()
+        self.save_hyperparameters(ignore=["network"])
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        images, labels = batch
+        images = self._perturbed(self._noisy(images), labels)
+        logits = self(images)
+        loss = functional.cross_entropy(logits, labels, label_smoothing=self.hparams["label_smoothing"])
+        self.log("train/loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(labels))
+        return loss
+
+    def _noisy(self, images: Tensor) -> Tensor:
+        if self.hparams["pixel_noise"] == 0:
+            return images
+        generator = torch.Generator().manual_seed(self.global_step)
+        deviation = self.hparams["pixel_noise"] * torch.rand(len(images), 1, 1, 1, generator=generator)
+        return images + (deviation * torch.randn(images.shape, generator=generator)).to(images)
+
+    def _perturbed(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Images moved up the loss inside an L2 ball, whose radius is reached halfway through the training."""
+        full = self.hparams["adversarial_radius"]
+        if full == 0:
+            return images
+        radius = full * min(1.0, 2 * self.global_step / self.trainer.estimated_stepping_batches)
+        offset = torch.zeros_like(images)
+        for _ in range(ADVERSARIAL_STEPS):
+            moved = (images + offset).requires_grad_()
+            (gradient,) = torch.autograd.grad(functional.cross_entropy(self(moved), labels), moved)
+            offset = offset + ADVERSARIAL_STRIDE * radius * gradient / _length(gradient)
+            offset = offset * (radius / _length(offset)).clamp(max=1)
+        return images + offset
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+        self._measure(batch, "validation")
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+        self._measure(batch, "test")
+
+    def _measure(self, batch: tuple[Tensor, Tensor], part: str) -> None:
+        images, labels = batch
+        logits = self(images)
+        accuracy = (logits.argmax(dim=1) == labels).float().mean()
+        loss = functional.cross_entropy(logits, labels)
+        self.log(f"{part}/loss", loss, batch_size=len(labels))
+        self.log(f"{part}/accuracy", accuracy, batch_size=len(labels), prog_bar=True)
+
+    def configure_optimizers(self) -> dict:
+        optimizer = torch.optim.AdamW(
+            self.parameters(),
+            lr=self.hparams["learning_rate"],
+            weight_decay=self.hparams["weight_decay"],
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=self.hparams["learning_rate"],
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            pct_start=0.2,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _length(images: Tensor) -> Tensor:
+    """L2 norm of each sample, `(N, 1, 1, 1)`, never 0."""
+    return images.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]

@@ -1,0 +1,112 @@
+"""Trained models on disk, each found again by everything that made it."""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from torch import nn
+
+import cam_adv
+from cam_adv.errors import UserError
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT = "model.ckpt"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of the store: `<root>/<name>-<digest>/` with its checkpoint, recipe and metrics.
+
+    While it is trained it stands in a folder with the ending `.training`, which a later run goes on with;
+    it gets its name when it is whole.
+    """
+
+    root: Path
+    name: str
+    recipe: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits of the SHA-256 of the recipe and of the package's version."""
+        made_by = {"version": cam_adv.__version__, "recipe": self.recipe}
+        return hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def folder(self) -> Path:
+        return self.root / f"{self.name}-{self.digest}"
+
+    @property
+    def training_folder(self) -> Path:
+        return self.folder.with_name(self.folder.name + ".training")
+
+    def exists(self) -> bool:
+        return self.folder.is_dir()
+
+    def metrics(self) -> dict[str, float]:
+        """What was measured when the model was made."""
+        return json.loads((self.folder / "metrics.json").read_text())
+
+    def load_into(self, module: nn.Module) -> None:
+        """Put the stored weights into a module of the same architecture; nothing but tensors is unpickled.
+
+        Raises:
+            UserError: the checkpoint is damaged or of another architecture.
+        """
+        path = self.folder / CHECKPOINT
+        try:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            module.load_state_dict(checkpoint["state_dict"])
+            self.metrics()
+        except Exception as error:  # torch.load raises many kinds for damaged bytes: all mean the same here
+            raise UserError(
+                f"The stored model {path} is damaged ({type(error).__name__}).",
+                f"Delete {self.folder}, or train it anew with retrain=true.",
+            ) from error
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold this entry alone, so that of two runs that want the same model one trains and one waits."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.root / f".{self.folder.name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.info("Another run is training %s: waiting for it.", self.folder.name)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def create(self, train: Callable[[Path], Mapping[str, float]], anew: bool = False) -> None:
+        """Train the model unless it is there by now.
+
+        Args:
+            train: leaves `model.ckpt` in the folder that it is given, going on from one that it finds
+                there, and returns the metrics.
+            anew: train although it is there, and replace it when the new one is whole.
+        """
+        with self.lock():
+            if self.exists() and not anew:
+                return
+            if anew:
+                shutil.rmtree(self.training_folder, ignore_errors=True)
+            self.training_folder.mkdir(parents=True, exist_ok=True)
+            metrics = train(self.training_folder)
+            _write_json(self.training_folder / "recipe.json", self.recipe)
+            _write_json(self.training_folder / "metrics.json", metrics)
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.training_folder.replace(self.folder)
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n")

@@ -1,0 +1,117 @@
+"""Training the supervised VAE, then the latent discriminator on its frozen codes."""
+
+import math
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.nn import functional
+
+from cam_adv.networks.svae import SVAE, bernoulli_nats
+
+
+class SVAEGAN(LightningModule):
+    """Tang et al. 2019: first J = J_KL + J_2 + J_dec (eq. 6), then the latent discriminator.
+
+    In the first `svae_epochs` the encoder, the decoder and f2 minimise the mean over images of
+
+        J = KL(q(z|x) || N(0, I)) + CE(f2(z), y) − log p(x|z),   z ~ q(z|x),
+
+    in nats, with a weight on J_KL and on J_2. In the next `discriminator_epochs` D learns to tell prior
+    samples (1) from encoded codes (0) while everything else stays as it is. One optimiser serves both: a
+    parameter that the loss of a phase does not reach has no gradient, and Adam passes it over.
+    """
+
+    def __init__(
+        self,
+        network: SVAE,
+        svae_epochs: int,
+        discriminator_epochs: int,
+        learning_rate: float,
+        kl_weight: float,
+        f2_weight: float,
+        seed: int,
+    ) -> None:
+        """
+        Args:
+            network: the SVAE with its discriminator.
+            svae_epochs: epochs of the first phase.
+            discriminator_epochs: epochs of the second phase.
+            learning_rate: peak of the one-cycle schedule of each phase.
+            kl_weight: factor of J_KL in J; 1 in the paper.
+            f2_weight: factor of J_2 in J; 1 in the paper.
+            seed: of the latent draws.
+        """
+        super().__init__()
+        self.save_hyperparameters(ignore=["network"])
+        self.network = network
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        images, labels = batch
+        seed = self.hparams["seed"] * 1_000_003 + self.global_step
+        generator = torch.Generator().manual_seed(seed)
+        if self.current_epoch < self.hparams["svae_epochs"]:
+            terms = self._objective(images, labels, generator)
+        else:
+            terms = self._discriminator_objective(images, generator)
+        for name, value in terms.items():
+            self.log(f"train/{name}", value.detach(), on_step=False, on_epoch=True, batch_size=len(labels))
+        return terms["objective"]
+
+    def _objective(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        posterior = self.network.encode(images)
+        codes = posterior.sample(generator)
+        kl = posterior.kl_to_prior().mean()
+        reconstruction = bernoulli_nats(self.network.decoder(codes), images).mean()
+        f2 = functional.cross_entropy(self.network.classifier(codes), labels)
+        objective = self.hparams["kl_weight"] * kl + self.hparams["f2_weight"] * f2 + reconstruction
+        return {"objective": objective, "J_KL": kl, "J_2": f2, "J_dec": reconstruction}
+
+    def _discriminator_objective(self, images: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        with torch.no_grad():
+            encoded = self.network.encode(images).sample(generator)
+        prior = torch.randn(encoded.shape, generator=generator).to(encoded)
+        logits = self.network.discriminator(torch.cat([prior, encoded])).squeeze(1)
+        is_prior = torch.cat([torch.ones(len(prior)), torch.zeros(len(encoded))]).to(logits)
+        objective = functional.binary_cross_entropy_with_logits(logits, is_prior)
+        accuracy = ((logits > 0) == is_prior.bool()).float().mean()
+        return {"objective": objective, "discriminator_accuracy": accuracy}
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+        self._measure(batch, "validation")
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+        self._measure(batch, "test")
+
+    def _measure(self, batch: tuple[Tensor, Tensor], part: str) -> None:
+        images, labels = batch
+        posterior = self.network.encode(images)
+        logits = self.network.classifier(posterior.mean)
+        figures = {
+            "reconstruction_nats": bernoulli_nats(self.network.decoder(posterior.mean), images).mean(),
+            "kl_nats": posterior.kl_to_prior().mean(),
+            "f2_accuracy": (logits.argmax(dim=1) == labels).float().mean(),
+        }
+        for name, value in figures.items():
+            self.log(f"{part}/{name}", value, batch_size=len(labels), prog_bar=True)
+
+    def configure_optimizers(self) -> dict:
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.hparams["learning_rate"])
+        total = int(self.trainer.estimated_stepping_batches)
+        epochs = self.hparams["svae_epochs"] + self.hparams["discriminator_epochs"]
+        switch = total * self.hparams["svae_epochs"] // epochs
+
+        def rate(step: int) -> float:
+            first = step < switch
+            return one_cycle(step if first else step - switch, switch if first else total - switch)
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def one_cycle(step: int, total: int, warm_up: float = 0.1) -> float:
+    """Share of the peak learning rate at `step` of `total`: a linear rise, then a cosine down to zero."""
+    position = (step + 1) / max(1, total)
+    if position < warm_up:
+        return position / warm_up
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (position - warm_up) / (1 - warm_up))))

@@ -1,0 +1,224 @@
+"""Trained models for a dataset: taken from the store, or trained on the spot."""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import get_object, instantiate
+from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import nn
+
+from cam_adv.data.module import Augmentation, ImageDataModule
+from cam_adv.data.splits import ImageSplits
+from cam_adv.errors import UserError
+from cam_adv.networks.check import check_classifier
+from cam_adv.settings import (
+    ClassifierTraining,
+    EnsembleSettings,
+    GeneratorSettings,
+    GeneratorTraining,
+    HardwareSettings,
+    MemberSettings,
+    ModelSettings,
+    Stage,
+    VictimSettings,
+)
+from cam_adv.training.classifier import ClassifierModule
+from cam_adv.training.store import CHECKPOINT, Entry
+from cam_adv.training.svae_gan import SVAEGAN
+from cam_adv.training.trainer import TrainingProgress, make_trainer
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network gets its weights: the module that trains it, and the entry of the store that keeps it."""
+
+    module: LightningModule
+    entry: Entry
+    epochs: int
+    batch_size: int
+    seed: int
+    augmentation: Augmentation
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network and its training, None for one that the user brings trained."""
+
+    title: str
+    network: nn.Module
+    training: Training | None
+
+
+@dataclass(frozen=True)
+class Models:
+    """What a stage needs; the other parts are empty."""
+
+    victim: Model | None = None
+    judge: dict[str, Model] = field(default_factory=dict)
+    generator: Model | None = None
+    surrogates: dict[str, Model] = field(default_factory=dict)
+
+    def all(self) -> list[Model]:
+        """Every model, in the order in which they are trained."""
+        single = [model for model in (self.victim, self.generator) if model is not None]
+        return [*single, *self.surrogates.values(), *self.judge.values()]
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where models are made: the data they are trained on, the store, and the hardware."""
+
+    splits: ImageSplits
+    dataset: str
+    store: Path
+    hardware: HardwareSettings
+
+    def models(self, settings: ModelSettings, stage: Stage, with_surrogates: bool) -> Models:
+        """The networks that a stage needs, built and checked but not yet trained.
+
+        Raises:
+            UserError: a network can't be built, or is no classifier of this dataset's images.
+        """
+        attack = stage == "attack"
+        return Models(
+            victim=self._victim(settings.victim) if attack or stage == "victim" else None,
+            judge=self._ensemble("judge", settings.judge) if attack or stage == "judge" else {},
+            generator=self._generator(settings.generator) if attack or stage == "generator" else None,
+            surrogates=self._ensemble("surrogate", settings.surrogates)
+            if (attack and with_surrogates) or stage == "surrogates"
+            else {},
+        )
+
+    def prepare(self, models: Sequence[Model], retrain: bool) -> None:
+        """Load the weights of what the store has, then train the rest.
+
+        Everything that can be read is read first, so that a damaged file ends the run before it trains.
+        """
+        trainings = {model.title: model.training for model in models if model.training is not None}
+        missing = {title: training for title, training in trainings.items() if retrain or not training.entry.exists()}
+        for title, training in trainings.items():
+            if title not in missing:
+                training.entry.load_into(training.module)
+        for title, training in missing.items():
+            training.entry.create(lambda folder: self._train(title, training, folder), anew=retrain)  # noqa: B023
+            training.entry.load_into(training.module)
+        for model in models:
+            model.network.eval().requires_grad_(False)
+
+    def _victim(self, settings: VictimSettings) -> Model:
+        if settings.training is not None:
+            return self._classifier("victim", settings, settings.training)
+        return Model(f"victim {settings.name}", self._network(settings), None)
+
+    def _ensemble(self, role: str, settings: EnsembleSettings) -> dict[str, Model]:
+        return {name: self._classifier(role, member, settings.training) for name, member in settings.members.items()}
+
+    def _classifier(
+        self, role: str, settings: VictimSettings | MemberSettings, training: ClassifierTraining
+    ) -> Model:
+        module = ClassifierModule(
+            self._network(settings),
+            training.learning_rate,
+            training.weight_decay,
+            training.label_smoothing,
+            training.pixel_noise,
+            training.adversarial_radius,
+        )
+        return self._model(role, settings, module, training, training.epochs)
+
+    def _network(self, settings: VictimSettings | MemberSettings) -> nn.Module:
+        network = self._build(settings.network, settings.seed)
+        few = self.splits.train.images[:8].float() / 255
+        check_classifier(network, few, self.splits.num_classes, settings.network["_target_"])
+        return network
+
+    def _generator(self, settings: GeneratorSettings) -> Model:
+        training = settings.training
+        module = SVAEGAN(
+            self._build(settings.network, settings.seed),
+            training.svae_epochs,
+            training.discriminator_epochs,
+            training.learning_rate,
+            training.kl_weight,
+            training.f2_weight,
+            settings.seed,
+        )
+        epochs = training.svae_epochs + training.discriminator_epochs
+        return self._model("generator", settings, module, training, epochs)
+
+    def _build(self, target: dict[str, Any], seed: int) -> nn.Module:
+        """Instantiate a network with weights drawn from `seed`.
+
+        `in_channels`, `num_classes` and `image_size` are handed over where its signature takes them and
+        the config leaves them open.
+        """
+        channels, height, width = self.splits.image_shape
+        offered = {
+            "in_channels": channels,
+            "num_classes": self.splits.num_classes,
+            "image_size": (height, width),
+        }
+        taken = inspect.signature(get_object(target["_target_"])).parameters
+        arguments = {name: value for name, value in offered.items() if name in taken and name not in target}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = instantiate(target, **arguments)
+        if not isinstance(network, nn.Module):
+            raise UserError(
+                f"{target['_target_']} made a {type(network).__name__}, not a torch.nn.Module.",
+                "Give a class or function that returns a network from images to logits.",
+            )
+        return network.eval()
+
+    def _model(
+        self,
+        role: str,
+        settings: VictimSettings | MemberSettings | GeneratorSettings,
+        module: ClassifierModule | SVAEGAN,
+        training: ClassifierTraining | GeneratorTraining,
+        epochs: int,
+    ) -> Model:
+        recipe = {
+            "dataset": self.splits.train.digest(),
+            "role": role,
+            "network": settings.network,
+            "training": training.model_dump(mode="json"),
+            "seed": settings.seed,
+        }
+        return Model(
+            title=f"{role} {settings.name}",
+            network=module.network,
+            training=Training(
+                module=module,
+                entry=Entry(self.store, f"{role}-{settings.name}-{self.dataset}", recipe),
+                epochs=epochs,
+                batch_size=training.batch_size,
+                seed=settings.seed,
+                augmentation=Augmentation(**training.augmentation.model_dump()),
+            ),
+        )
+
+    def _train(self, title: str, training: Training, folder: Path) -> dict[str, float]:
+        """Train in `folder`, going on from a checkpoint that an interrupted training left there."""
+        checkpoint = folder / CHECKPOINT
+        trainer = make_trainer(
+            self.hardware,
+            max_epochs=training.epochs,
+            reload_dataloaders_every_n_epochs=1,
+            logger=TensorBoardLogger(folder, name="", version=""),
+            callbacks=[
+                ModelCheckpoint(folder, filename=checkpoint.stem, enable_version_counter=False),
+                TrainingProgress(title),
+            ],
+        )
+        data = ImageDataModule(self.splits, training.batch_size, training.seed, training.augmentation)
+        training.module.train()
+        trainer.fit(training.module, data, ckpt_path=checkpoint if checkpoint.exists() else None)
+        (figures,) = trainer.test(training.module, data, verbose=False)
+        return {name.removeprefix("test/"): value for name, value in figures.items()}
