@@ -90,6 +90,13 @@ class MemberSettings(Section):
     name: str
     network: Target
     seed: Seed
+    pixel_noise: NotNegative | None = None
+    adversarial_radius: NotNegative | None = None
+
+    def training(self, shared: ClassifierTraining) -> ClassifierTraining:
+        """The ensemble's training with this member's own values."""
+        own = {"pixel_noise": self.pixel_noise, "adversarial_radius": self.adversarial_radius}
+        return shared.model_copy(update={name: value for name, value in own.items() if value is not None})
 
 
 class EnsembleSettings(Section):
@@ -151,6 +158,13 @@ class LatentNoise(Section):
     spread: NotNegative
 
 
+class Views(Section):
+    """The surrogates look at a copy of G(z) moved by up to `shift` pixels, under noise of deviation `noise`."""
+
+    noise: NotNegative
+    shift: Annotated[int, Field(ge=0)]
+
+
 class AttackSettings(Section):
     name: str
     images: Count
@@ -168,6 +182,7 @@ class AttackSettings(Section):
     believed_enough: Share
     weights: Weights
     latent_noise: LatentNoise
+    views: Views
     multiplier: Target
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from cam_adv.attack.latent_walk import Walk, latent_walk
-from cam_adv.attack.objective import Terms, evaluate
+from cam_adv.attack.objective import Terms, evaluate, shaken
 from cam_adv.attack.result import AttackResult
 from cam_adv.errors import UserError
 from cam_adv.networks.svae import SVAE, Posterior
@@ -133,6 +133,7 @@ class LatentAttack(nn.Module):
                 y[rows],
                 target[rows],
                 torch.randn(shape, generator=noise).to(codes),
+                lambda images: shaken(images, settings.views.noise, settings.views.shift, noise),
             )
 
         return latent_walk(

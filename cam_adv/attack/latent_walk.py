@@ -84,7 +84,7 @@ def latent_walk(
         start: first codes, `(N, D)`.
         origin: z0, `(N, D)`, the centre of the ball of radius `strength`.
         weights: of the terms other than the victim's.
-        multiplier: the rule that k follows, from 0.
+        multiplier: the rule that k follows.
         steps: Adam steps.
         learning_rate: of Adam.
         strength: largest ‖z − z0‖₂, or None for no bound.
@@ -97,7 +97,8 @@ def latent_walk(
     """
     count = len(start)
     codes = project(start, origin, strength)
-    k, first, second = start.new_zeros(count), torch.zeros_like(start), torch.zeros_like(start)
+    k = start.new_full((count,), multiplier.start)
+    first, second = torch.zeros_like(start), torch.zeros_like(start)
     best, best_score = codes.clone(), start.new_full((count,), -torch.inf)
     best_step = torch.zeros(count, dtype=torch.long, device=start.device)
     recorded = recorded_steps(steps, frames)
@@ -133,7 +134,7 @@ def latent_walk(
             rate = learning_rate / (1 - ADAM_BETAS[0] ** (step + 1))
             scale = (second[rows] / (1 - ADAM_BETAS[1] ** (step + 1))).sqrt() + ADAM_EPSILON
             codes[rows] = project(codes[rows] - rate * first[rows] / scale, origin[rows], strength)
-            k[rows] = multiplier(k[rows], terms.victim.detach()[moving], terms.f2.detach()[moving], step)
+            k[rows] = multiplier(k[rows], terms.victim.detach()[moving], terms.f2.detach()[moving])
             active = rows
         on_step(step, len(active))
 

@@ -10,9 +10,11 @@ from torch import Tensor
 
 
 class Multiplier(Protocol):
-    """k of each sample, all `(N,)` and non-negative."""
+    """k of each sample, all `(N,)` and non-negative, from `start` on."""
 
-    def __call__(self, k: Tensor, j1: Tensor, j2: Tensor, step: int) -> Tensor:
+    start: float
+
+    def __call__(self, k: Tensor, j1: Tensor, j2: Tensor) -> Tensor:
         """The next k from this step's k, J_1 and J_2."""
         ...
 
@@ -24,30 +26,28 @@ class Published:
     Tang et al. 2019, as in the authors' released MNIST code.
     """
 
+    start: float
     rate: float
     balance: float
     tolerance: float
     cap: float
 
-    def __call__(self, k: Tensor, j1: Tensor, j2: Tensor, step: int) -> Tensor:
+    def __call__(self, k: Tensor, j1: Tensor, j2: Tensor) -> Tensor:
         hinge = (j1 - self.tolerance).clamp(min=0)
         return (k + self.rate * (self.balance * j1 - j2 + hinge)).clamp(0, self.cap)
 
 
 @dataclass(frozen=True)
 class DualAscent:
-    """Ascent on the Lagrange multiplier of the constraint J_1 ≤ tolerance, after a start without the victim.
+    """Ascent on the Lagrange multiplier of the constraint J_1 ≤ tolerance.
 
-    k ← clip(k + rate·(J_1 − tolerance), 0, cap); k stays 0 for the first `warm_steps` steps, in which the
-    picture may become y' unhindered. With cap 0 the victim has no say: a transition, not an attack.
+    k ← clip(k + rate·(J_1 − tolerance), 0, cap). With start and cap 0 the victim has no say: a transition.
     """
 
+    start: float
     rate: float
     tolerance: float
     cap: float
-    warm_steps: int
 
-    def __call__(self, k: Tensor, j1: Tensor, j2: Tensor, step: int) -> Tensor:
-        if step < self.warm_steps:
-            return k
+    def __call__(self, k: Tensor, j1: Tensor, j2: Tensor) -> Tensor:
         return (k + self.rate * (j1 - self.tolerance)).clamp(0, self.cap)

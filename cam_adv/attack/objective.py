@@ -1,6 +1,6 @@
 """What a latent attack minimises: the terms of the objective for each sample, and their weights."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -56,6 +56,7 @@ def evaluate(
     y: Tensor,
     target: Tensor,
     eps: Tensor,
+    view: Callable[[Tensor], Tensor] = lambda images: images,
 ) -> Terms:
     """All terms at codes z.
 
@@ -68,13 +69,15 @@ def evaluate(
         y: labels to keep, `(N,)`.
         target: labels to reach, `(N,)`.
         eps: standard normal draws `(S, D)`, shared by the samples so that no sample depends on the batch.
+        view: how the surrogates see images `(N, C, H, W)`; the victim sees them as they are.
     """
     images = generator.generate(codes)
     victim_loss = functional.cross_entropy(victim(images), y, reduction="none")
     cloud = codes.unsqueeze(1) + deviation.unsqueeze(1) * eps.unsqueeze(0)
     f2_log_probs = _log_prob(generator.classifier(cloud.flatten(0, 1)), target.repeat_interleave(len(eps)))
     f2 = f2_log_probs.unflatten(0, (len(codes), len(eps))).mean(dim=1)
-    views = torch.stack([_log_prob(network(images), target) for network in surrogates] or [f2])
+    seen = view(images)
+    views = torch.stack([_log_prob(network(seen), target) for network in surrogates] or [f2])
     return Terms(
         victim=victim_loss,
         f2=-f2,
@@ -83,6 +86,20 @@ def evaluate(
         norm=codes.norm(dim=1),
         believed=torch.minimum(views.amin(dim=0), f2),
     )
+
+
+def shaken(images: Tensor, noise: float, shift: int, generator: torch.Generator) -> Tensor:
+    """All images `(N, C, H, W)` moved by the same few pixels (what leaves on one side enters on the other) and
+    under the same Gaussian noise: a proxy that must answer for such copies isn't fooled by single pixels.
+
+    Args:
+        noise: standard deviation.
+        shift: largest move along each axis, in pixels.
+        generator: on the CPU; the draws don't depend on how many images there are.
+    """
+    down, right = torch.randint(-shift, shift + 1, (2,), generator=generator).tolist()
+    grain = torch.randn(images.shape[1:], generator=generator).to(images)
+    return torch.roll(images, (down, right), dims=(2, 3)) + noise * grain
 
 
 def _log_prob(logits: Tensor, label: Tensor) -> Tensor:

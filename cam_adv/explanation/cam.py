@@ -46,7 +46,8 @@ def find_gap_linear(network: nn.Module, images: Tensor) -> GapLinear | None:
 
     Returns:
         The module that makes the feature map (the first that fits, so before pooling) and the linear
-        layer, or None where the network does not end in global average pooling and one linear layer.
+        layer, or None where the network does not end in global average pooling and one linear layer, or
+        where its map has a single position and so says nothing of where.
     """
     maps: list[tuple[nn.Module, Tensor]] = []
     reads: list[tuple[nn.Linear, Tensor, Tensor]] = []
@@ -54,7 +55,7 @@ def find_gap_linear(network: nn.Module, images: Tensor) -> GapLinear | None:
     def watch(module: nn.Module, inputs: tuple, output: object) -> None:
         if isinstance(module, nn.Linear) and inputs[0].dim() == 2:
             reads.append((module, inputs[0], output))
-        elif isinstance(output, Tensor) and output.dim() == 4:
+        elif isinstance(output, Tensor) and output.dim() == 4 and output[0, 0].numel() > 1:
             maps.append((module, output))
 
     hooks = [module.register_forward_hook(watch) for module in network.modules()]

@@ -1,10 +1,11 @@
 """All figures of a run."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator, ScalarEvent
 
 from cam_adv.attack.latent_walk import recorded_steps
 from cam_adv.attack.result import AttackResult
@@ -24,6 +25,18 @@ STRIP_FRAMES = 10
 
 PAIRS_ON_A_SHEET = 64
 FRAME_MILLISECONDS = 120
+LOSSES = (
+    "train/loss",
+    "validation/loss",
+    "train/J_KL",
+    "train/J_2",
+    "train/J_dec",
+    "validation/reconstruction_nats",
+    "train/discriminator_loss",
+)
+"""What is drawn of a training, in nats; TensorBoard has the rest."""
+
+logging.getLogger("tensorboard").setLevel(logging.WARNING)  # it reports each file that it reads
 
 
 def draw_run(
@@ -103,17 +116,21 @@ def draw_attack_terms(assessment: Assessment, steps: int, path: Path) -> None:
 
 
 def draw_trainings(folders: Mapping[str, Path], path: Path) -> None:
-    """Every model's curves against its epochs, from the TensorBoard events in its folder."""
+    """Every model's losses against its epochs, from the TensorBoard events in its folder."""
     curves = {}
     for title, folder in folders.items():
         events = EventAccumulator(str(folder))
         events.Reload()
-        tags = [tag for tag in events.Tags()["scalars"] if tag.startswith(("train/", "validation/"))]
-        curves[title] = {tag: _against_epochs([(e.step, e.value) for e in events.Scalars(tag)]) for tag in tags}
-    draw_training({title: lines for title, lines in curves.items() if lines}, path)
+        epoch_of_step = {event.step: int(event.value) + 1 for event in events.Scalars("epoch")}
+        curves[title] = {
+            tag: _against_epochs(events.Scalars(tag), epoch_of_step)
+            for tag in LOSSES
+            if tag in events.Tags()["scalars"]
+        }
+    draw_training(curves, path)
 
 
-def _against_epochs(points: list[tuple[int, float]]) -> tuple[list[int], list[float]]:
+def _against_epochs(events: list[ScalarEvent], epoch_of_step: dict[int, int]) -> tuple[list[int], list[float]]:
     """One value for each epoch, in order: a training that was taken up again wrote some twice."""
-    latest = dict(points)
-    return list(range(1, len(latest) + 1)), [latest[step] for step in sorted(latest)]
+    values = {epoch_of_step[event.step]: event.value for event in events}
+    return sorted(values), [values[epoch] for epoch in sorted(values)]

@@ -75,7 +75,7 @@ class SVAEGAN(LightningModule):
         is_prior = torch.cat([torch.ones(len(prior)), torch.zeros(len(encoded))]).to(logits)
         objective = functional.binary_cross_entropy_with_logits(logits, is_prior)
         accuracy = ((logits > 0) == is_prior.bool()).float().mean()
-        return {"objective": objective, "discriminator_accuracy": accuracy}
+        return {"objective": objective, "discriminator_loss": objective, "discriminator_accuracy": accuracy}
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         self._measure(batch, "validation")

@@ -16,7 +16,7 @@ from cam_adv.settings import HardwareSettings
 # Lightning's own reminders (devices found, loader workers, sharding) are about choices that this package makes.
 for name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(name).setLevel(logging.ERROR)
-warnings.filterwarnings("ignore", module=r"lightning\.", category=UserWarning)
+warnings.filterwarnings("ignore", module=r"lightning\.")
 
 
 def check_hardware(hardware: HardwareSettings) -> None:

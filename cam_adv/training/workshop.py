@@ -117,7 +117,10 @@ class Workshop:
         return Model(f"victim {settings.name}", self._network(settings), None)
 
     def _ensemble(self, role: str, settings: EnsembleSettings) -> dict[str, Model]:
-        return {name: self._classifier(role, member, settings.training) for name, member in settings.members.items()}
+        return {
+            name: self._classifier(role, member, member.training(settings.training))
+            for name, member in settings.members.items()
+        }
 
     def _classifier(
         self, role: str, settings: VictimSettings | MemberSettings, training: ClassifierTraining

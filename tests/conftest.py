@@ -1,0 +1,117 @@
+"""What several test files share: a tiny data set, the overrides of a tiny study, and the command line."""
+
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+CLASS_NAMES = ("dots", "häuser", "wide stripes")
+
+torch.set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command left: exit code and texts."""
+
+    code: int
+    out: str
+    err: str
+
+
+def textures(count: int, side: int, seed: int) -> np.ndarray:
+    """Gray pictures of three textures, `(3, count, side, side)` uint8: points, columns and rows, with noise."""
+    draw = np.random.default_rng(seed)
+    across, down = np.meshgrid(np.arange(side), np.arange(side))
+    patterns = [(across % 4 == 0) & (down % 4 == 0), across % 4 < 2, down % 4 < 2]
+    pictures = np.empty((3, count, side, side), np.uint8)
+    for label, pattern in enumerate(patterns):
+        for number in range(count):
+            moved = np.roll(pattern, tuple(draw.integers(0, 4, 2)), (0, 1))
+            pictures[label, number] = np.clip(200 * moved + draw.integers(0, 40, (side, side)), 0, 255)
+    return pictures
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    """An array of bytes in the format of MNIST's files: magic number, sizes, bytes."""
+    header = struct.pack(f">{1 + array.ndim}i", 0x0800 + array.ndim, *array.shape)
+    path.write_bytes(header + array.astype(np.uint8).tobytes())
+
+
+def write_mnist(root: Path, train: int, test: int, side: int = 28) -> dict[str, np.ndarray]:
+    """MNIST's four raw files with random pictures, `train` and `test` of each digit; what they hold, by file name."""
+    draw = np.random.default_rng(0)
+    content = {}
+    for prefix, count in (("train", train), ("t10k", test)):
+        labels = np.tile(np.arange(10), count)
+        content[f"{prefix}-images-idx3-ubyte"] = draw.integers(0, 256, (len(labels), side, side), dtype=np.uint8)
+        content[f"{prefix}-labels-idx1-ubyte"] = labels.astype(np.uint8)
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, array in content.items():
+        write_idx(raw / name, array)
+    return content
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 3 class folders with 40 pictures of 16×16 each."""
+    root = tmp_path_factory.mktemp("pictures")
+    for name, images in zip(CLASS_NAMES, textures(40, 16, seed=1), strict=True):
+        (root / name).mkdir()
+        for number, image in enumerate(images):
+            Image.fromarray(image).save(root / name / f"{number:02d}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny(pictures: Path) -> list[str]:
+    """Overrides of a study that takes seconds."""
+    training = ["epochs=6", "batch_size=16", "learning_rate=0.01"]
+    return [
+        "dataset=image_folder",
+        f"dataset.root={pictures}",
+        "dataset.size=16",
+        "model.victim.network.widths=[4,8,12]",
+        *[f"model.{role}.training.{change}" for role in ("victim", "judge", "surrogates") for change in training],
+        "model.generator.network.latent_size=8",
+        "model.generator.network.width=4",
+        "model.generator.network.hidden=32",
+        "model.generator.training.svae_epochs=6",
+        "model.generator.training.discriminator_epochs=1",
+        "model.generator.training.batch_size=16",
+        "attack.images=12",
+        "attack.steps=6",
+        "attack.frames=4",
+        "attack.batch_size=5",
+        "hardware=cpu",
+    ]
+
+
+@pytest.fixture(scope="session")
+def cam_adv() -> Callable[[Sequence[str], Path], Answer]:
+    """The command `cam-adv` with these overrides in that folder, as a process of its own."""
+
+    def run(overrides: Sequence[str], folder: Path) -> Answer:
+        environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
+        done = subprocess.run(
+            [sys.executable, "-m", "cam_adv", *overrides],
+            cwd=folder,
+            env=environment | ONE_THREAD,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    return run

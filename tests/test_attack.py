@@ -1,0 +1,352 @@
+"""The latent attack: its loop against an oracle, its rules by hand, and what it must never touch or depend on."""
+
+import copy
+import math
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from cam_adv.attack.latent_attack import LatentAttack
+from cam_adv.attack.latent_walk import latent_walk, project, recorded_steps, score
+from cam_adv.attack.multiplier import DualAscent, Published
+from cam_adv.attack.objective import Terms, evaluate, shaken
+from cam_adv.attack.result import AttackResult, concatenate, load_tensors, save_tensors
+from cam_adv.errors import UserError
+from cam_adv.networks.svae import SVAE
+from cam_adv.networks.victims import GapCNN, LeNet
+from cam_adv.settings import AttackSettings, Weights
+
+KEPT = {"y": torch.tensor([0, 1, 2, 3, 0]), "target": torch.tensor([1, 2, 3, 0, 2])}
+
+
+def settings(attack: str = "type1", **changes: Any) -> AttackSettings:
+    with initialize_config_module("cam_adv.conf", version_base="1.3"):
+        config = compose("config", overrides=[f"attack={attack}"]).attack
+    plain = OmegaConf.to_container(config, resolve=True)
+    return AttackSettings.model_validate({**plain, "steps": 12, "frames": 4, **changes})
+
+
+def networks(dtype: torch.dtype = torch.float64) -> tuple[nn.Module, SVAE, list[nn.Module]]:
+    """A victim, a generator and two surrogates with random weights, in training mode on purpose."""
+    torch.manual_seed(0)
+    victim = GapCNN(1, 4, (4, 4, 8)).to(dtype)
+    generator = SVAE(1, 4, (28, 28), latent_size=5, width=4, hidden=16).to(dtype)
+    return victim, generator, [LeNet(1, 4, (28, 28)).to(dtype), LeNet(1, 4, (28, 28)).to(dtype)]
+
+
+def references(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    return torch.randn(40, 5, generator=torch.Generator().manual_seed(3)).to(dtype), torch.arange(4).repeat(10)
+
+
+def pictures(dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(1)).to(dtype)
+
+
+def attack(name: str = "type1", **changes: Any) -> LatentAttack:
+    victim, generator, surrogates = networks()
+    return LatentAttack(victim, generator, settings(name, **changes), surrogates, references())
+
+
+# The walk
+
+
+def quadratic(centre: Tensor) -> Any:
+    """Terms whose total is ½‖z − centre‖² through the norm's place, with a victim that is always content."""
+
+    def terms(codes: Tensor, rows: Tensor, step: int) -> Terms:
+        zero = codes.sum(dim=1) * 0
+        return Terms(zero, zero, zero, zero, 0.5 * (codes - centre[rows]).square().sum(dim=1), zero - 5)
+
+    return terms
+
+
+ONLY_NORM = Weights(f2=0, surrogates=0, discriminator=0, norm=1)
+STILL = DualAscent(start=0, rate=0, tolerance=0, cap=0)
+
+
+def walk(centre: Tensor, start: Tensor, **changes: Any) -> Any:
+    options = {
+        "weights": ONLY_NORM, "multiplier": STILL, "steps": 40, "learning_rate": 0.1, "strength": None,
+        "aim": 0.9, "keep_best": False, "believed_enough": 0.9, "frames": 5,
+    }  # fmt: skip
+    return latent_walk(quadratic(centre), start, start, **(options | changes))
+
+
+def test_the_walk_is_adam() -> None:
+    """Against torch.optim.Adam on the same loss."""
+    centre = torch.randn(3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    z = torch.zeros(3, 2, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.Adam([z], lr=0.1)
+    path = [z.detach().clone()]
+    for _ in range(40):
+        optimiser.zero_grad()
+        (0.5 * (z - centre).square().sum()).backward()
+        optimiser.step()
+        path.append(z.detach().clone())
+    ours = walk(centre, torch.zeros(3, 2, dtype=torch.float64))
+    assert torch.allclose(ours.codes, path[-1], atol=1e-10)
+    assert torch.allclose(ours.path, torch.stack([path[step] for step in (0, 10, 20, 30, 40)], dim=1), atol=1e-10)
+    assert ours.steps.tolist() == [40, 40, 40]
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.3, 1.0])
+def test_the_walk_stays_in_its_ball(strength: float) -> None:
+    centre = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)) * 5
+    ours = walk(centre, torch.zeros(6, 3), strength=strength)
+    assert ours.path.norm(dim=2).max() <= strength + 1e-6
+    assert torch.allclose(ours.codes.norm(dim=1), torch.full((6,), strength), atol=1e-5)
+
+
+def test_projection_by_hand() -> None:
+    """(3, 4) is 5 away from 0: radius 1 takes it to (0.6, 0.8), radius 6 leaves it."""
+    codes, origin = torch.tensor([[3.0, 4.0]]), torch.zeros(1, 2)
+    assert project(codes, origin, 1.0).tolist() == [pytest.approx([0.6, 0.8])]
+    assert project(codes, origin, 6.0).tolist() == [[3.0, 4.0]]
+    assert project(codes, origin, None).tolist() == [[3.0, 4.0]]
+    assert project(origin, origin, 0.0).tolist() == [[0.0, 0.0]]
+
+
+def test_recorded_steps_hold_both_ends() -> None:
+    assert recorded_steps(500, 6) == [0, 100, 200, 300, 400, 500]
+    assert recorded_steps(3, 25) == [0, 1, 2, 3]
+
+
+def test_a_kept_code_ranks_above_every_other() -> None:
+    """The victim's probabilities are 0.95, 0.91, 0.5, 0.1; what the proxies believe decides only among the kept."""
+    victim = -torch.tensor([0.95, 0.91, 0.5, 0.1]).log()
+    believed = torch.tensor([-3.0, -0.1, 0.0, 0.0])
+    zero = torch.zeros(4)
+    ranks = score(Terms(victim, zero, zero, zero, zero, believed), aim=0.9).argsort(descending=True)
+    assert ranks.tolist() == [1, 0, 2, 3]
+
+
+def test_the_best_code_is_kept_and_a_sample_that_is_believed_enough_rests() -> None:
+    """Sample 0 is believed from step 3 on, sample 1 is best at step 5, sample 2 never keeps the victim."""
+    believed = {0: [-5, -5, -5, -0.01, -0.005, 0, 0, 0], 1: [-5, -4, -3, -2, -2, -1, -3, -3], 2: [0.0] * 8}
+    victim = {0: [0.0] * 8, 1: [0.0] * 8, 2: [3.0, 2, 1, 2, 3, 3, 3, 3]}
+    seen: list[list[int]] = []
+
+    def terms(codes: Tensor, rows: Tensor, step: int) -> Terms:
+        seen.append(rows.tolist())
+        pick = lambda table: torch.tensor([table[row][step] for row in rows.tolist()])  # noqa: E731
+        zero = codes.sum(dim=1) * 0
+        return Terms(zero + pick(victim), zero, zero, zero, codes.sum(dim=1), zero + pick(believed))
+
+    start = torch.zeros(3, 1)
+    ours = latent_walk(terms, start, start, ONLY_NORM, STILL, 7, 0.1, None, 0.9, True, 0.9, 8)
+    assert ours.steps.tolist() == [3, 5, 2]
+    assert ours.score.tolist() == pytest.approx([-0.01, -1.0, -1e4 - 1])
+    assert seen[:4] == [[0, 1, 2]] * 4
+    assert seen[4:-1] == [[1, 2]] * 4
+    assert ours.codes[:, 0].tolist() == pytest.approx([-0.3, -0.5, -0.2], abs=1e-4)
+
+
+# The multiplier
+
+
+def test_published_multiplier_by_hand() -> None:
+    """k + 1e-4·(1e-3·J1 − J2 + max(J1 − 0.01, 0)), cut to [0, 1e-3]."""
+    rule = Published(start=0, rate=1e-4, balance=1e-3, tolerance=0.01, cap=1e-3)
+    k = torch.tensor([0.0, 5e-4, 5e-4, 9.9e-4], dtype=torch.float64)
+    j1 = torch.tensor([0.005, 2.0, 0.01, 5.0], dtype=torch.float64)
+    j2 = torch.tensor([3.0, 0.5, 1.0, 0.0], dtype=torch.float64)
+    expected = [0.0, 5e-4 + 1e-4 * (0.002 - 0.5 + 1.99), 5e-4 + 1e-4 * (1e-5 - 1.0), 1e-3]
+    assert rule(k, j1, j2).tolist() == pytest.approx(expected, abs=1e-15)
+
+
+def test_dual_ascent_by_hand() -> None:
+    rule = DualAscent(start=2, rate=0.1, tolerance=0.05, cap=3)
+    k = rule(torch.tensor([2.0, 0.001, 2.95]), torch.tensor([1.05, 0.0, 4.0]), torch.zeros(3))
+    assert k.tolist() == pytest.approx([2.1, 0.0, 3.0])
+
+
+def test_tang2018_is_the_published_attack() -> None:
+    published = settings("tang2018", steps=20001)
+    assert (published.learning_rate, published.starts, published.keep_best) == (5e-3, ["mean"], False)
+    weights = published.weights
+    assert (weights.f2, weights.surrogates, weights.discriminator, weights.norm) == (1, 0, 0.01, 1e-4)
+    assert (published.latent_noise.samples, published.latent_noise.spread, published.strength) == (1, 0, None)
+
+
+def test_tang2018_step_by_step_against_its_formula() -> None:
+    """Five steps of the published attack on one image, written out here with torch.optim.Adam."""
+    victim, generator, _ = (part.eval() if isinstance(part, nn.Module) else part for part in networks())
+    x, y, target = pictures()[:1], torch.tensor([0]), torch.tensor([2])
+    z = generator.encode(x).mean.detach().requires_grad_()
+    optimiser, k = torch.optim.Adam([z], lr=5e-3), 0.0
+    for _ in range(5):
+        j1 = nn.functional.cross_entropy(victim(generator.generate(z)), y)
+        j2 = nn.functional.cross_entropy(generator.classifier(z), target)
+        discriminator = nn.functional.binary_cross_entropy_with_logits(
+            generator.discriminator(z), torch.ones(1, 1, dtype=torch.float64)
+        )
+        optimiser.zero_grad()
+        (j2 + 0.01 * discriminator + 1e-4 * z.norm() + k * j1).backward()
+        optimiser.step()
+        k = min(max(k + 1e-4 * (1e-3 * j1.item() - j2.item() + max(j1.item() - 0.01, 0)), 0), 1e-3)
+    ours = LatentAttack(victim, generator, settings("tang2018", steps=5))(x, y, target)
+    assert torch.allclose(ours.z, z, atol=1e-10)
+    assert torch.allclose(ours.x_adv, generator.generate(z), atol=1e-10)
+
+
+# The objective
+
+
+def test_total_by_hand() -> None:
+    one = torch.ones(2)
+    terms = Terms(3 * one, 5 * one, 7 * one, 11 * one, 13 * one, one)
+    weights = Weights(f2=1, surrogates=2, discriminator=0.5, norm=0.1)
+    assert terms.total(weights, torch.tensor([0.0, 10.0])).tolist() == pytest.approx([25.8, 55.8])
+
+
+def test_without_noise_f2_answers_for_the_code_alone() -> None:
+    victim, generator, surrogates = networks()
+    codes = torch.randn(3, 5, dtype=torch.float64)
+    y, target = torch.tensor([0, 1, 2]), torch.tensor([1, 2, 3])
+    terms = evaluate(victim, generator, surrogates, codes, torch.zeros_like(codes), y, target, torch.randn(7, 5))
+    rows = torch.arange(3)
+    f2 = generator.classifier(codes).log_softmax(dim=1)[rows, target]
+    seen = torch.stack([one(generator.generate(codes)).log_softmax(dim=1)[rows, target] for one in surrogates])
+    assert torch.allclose(terms.f2, -f2)
+    assert torch.allclose(terms.surrogates, -seen.mean(dim=0))
+    assert torch.allclose(terms.believed, torch.minimum(seen.amin(dim=0), f2))
+    assert torch.allclose(terms.discriminator, -generator.discriminator(codes).sigmoid().log().squeeze(1))
+
+
+def test_latent_noise_is_an_average_over_the_neighbourhood() -> None:
+    victim, generator, _ = networks()
+    codes, eps = torch.randn(1, 5, dtype=torch.float64), torch.randn(6, 5, dtype=torch.float64)
+    deviation = torch.full_like(codes, 0.4)
+    terms = evaluate(victim, generator, [], codes, deviation, torch.tensor([0]), torch.tensor([1]), eps)
+    by_hand = -generator.classifier(codes + 0.4 * eps).log_softmax(dim=1)[:, 1].mean()
+    assert terms.f2.item() == pytest.approx(by_hand.item(), abs=1e-12)
+
+
+def test_shaken_pictures_move_together() -> None:
+    same = pictures()[:1].repeat(3, 1, 1, 1)
+    seen = shaken(same, 0.1, 2, torch.Generator().manual_seed(0))
+    assert torch.equal(seen[0], seen[2])
+    assert not torch.equal(seen[0], same[0])
+    assert torch.equal(shaken(same, 0.0, 0, torch.Generator()), same)
+
+
+# The attack
+
+
+@pytest.mark.parametrize("name", ["type1", "transition", "tang2018"])
+def test_a_batch_gives_what_its_images_give_one_by_one(name: str) -> None:
+    whole = attack(name)(pictures(), **KEPT)
+    parts = [attack(name)(pictures()[row : row + 1], KEPT["y"][[row]], KEPT["target"][[row]]) for row in range(5)]
+    for field, value in concatenate(parts).tensors().items():
+        assert torch.allclose(whole.tensors()[field], value, atol=1e-9, rtol=1e-9), field
+
+
+def test_the_same_seed_gives_the_same_result_and_another_does_not() -> None:
+    first, again = attack()(pictures(), **KEPT), attack()(pictures(), **KEPT)
+    other = attack()
+    other.seed = 1
+    assert torch.equal(first.z, again.z)
+    assert not torch.equal(first.z, other(pictures(), **KEPT).z)
+
+
+def test_networks_stay_as_they_were() -> None:
+    """No weight, buffer, gradient, mode or requires_grad of the caller's networks changes."""
+    ours = attack()
+    ours.victim.classifier.bias.requires_grad_(False)
+    before = copy.deepcopy(ours.state_dict())
+    tracked = {name: weight.requires_grad for name, weight in ours.named_parameters()}
+    ours(pictures(), **KEPT)
+    assert all(torch.equal(value, before[name]) for name, value in ours.state_dict().items())
+    assert all(weight.grad is None for weight in ours.parameters())
+    assert {name: weight.requires_grad for name, weight in ours.named_parameters()} == tracked
+    assert all(part.training for part in ours.modules())
+
+
+def test_it_attacks_although_gradients_are_off() -> None:
+    with torch.no_grad():
+        result = attack()(pictures(), **KEPT)
+    assert not torch.equal(result.z, result.z0)
+
+
+def test_the_transition_leaves_the_victim_out() -> None:
+    assert attack("transition")(pictures(), **KEPT).terms["k"].abs().max() == 0
+
+
+def test_the_result_is_consistent() -> None:
+    ours = attack(strength=0.5)
+    result = ours(pictures(), **KEPT)
+    generator = ours.generator.eval()
+    assert torch.equal(result.z0, generator.encode(pictures()).mean)
+    assert torch.allclose(result.x_adv, generator.generate(result.z), atol=1e-12)
+    assert (result.z - result.z0).norm(dim=1).max() <= 0.5 + 1e-9
+    assert torch.equal(result.path[:, -1], result.z)
+    j1 = nn.functional.cross_entropy(ours.victim.eval()(result.x_adv), KEPT["y"], reduction="none")
+    assert torch.allclose(result.terms["J1 victim"][:, -1], j1, atol=1e-9)
+
+
+def test_the_nearest_start_is_the_nearest_code_of_the_target_class() -> None:
+    ours = attack(starts=["nearest"], steps=1, learning_rate=1e-12, keep_best=False)
+    result = ours(pictures(), **KEPT)
+    codes, labels = references()
+    for row in range(5):
+        of_target = codes[labels == KEPT["target"][row]]
+        nearest = of_target[(of_target - result.z0[row]).norm(dim=1).argmin()]
+        assert torch.allclose(result.path[row, 0], nearest)
+
+
+def test_a_later_start_is_tried_and_the_better_end_kept() -> None:
+    both = attack(starts=["mean", "nearest"])(pictures(), **KEPT)
+    single = [attack(starts=[start])(pictures(), **KEPT) for start in ("mean", "nearest")]
+    for row in range(5):
+        assert any(torch.allclose(both.z[row], one.z[row], atol=1e-9) for one in single)
+
+
+def test_a_victim_that_is_content_lets_the_picture_change() -> None:
+    """A victim that says y whatever it sees: the walk lowers what is left of the objective, sample by sample."""
+    _, generator, surrogates = networks()
+
+    class Content(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.tensor([[20.0, 0, 0, 0]]).to(images).expand(len(images), -1) + 0 * images.sum()
+
+    calm = settings(steps=100, starts=["mean"], keep_best=False, views={"noise": 0.0, "shift": 0})
+    y, target = torch.zeros(5, dtype=torch.long), torch.tensor([1, 2, 3, 1, 2])
+    result = LatentAttack(Content(), generator, calm, surrogates)(pictures(), y, target)
+    left = 2 * result.terms["surrogates"] + result.terms["J2 f2"]
+    assert (left[:, -1] < left[:, 0] - 0.1).all()
+    assert result.terms["J1 victim"].max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"surrogates": ()}, r"weights\.surrogates"),
+        ({"references": None}, r"starts has nearest"),
+    ],
+)
+def test_what_an_attack_lacks_is_said(change: dict[str, Any], said: str) -> None:
+    victim, generator, surrogates = networks()
+    given = {"surrogates": surrogates, "references": references()} | change
+    with pytest.raises(UserError, match=said):
+        LatentAttack(victim, generator, settings(), **given)
+
+
+@pytest.mark.parametrize("bad", [-0.1, 1.1, math.nan])
+def test_pixels_outside_their_range_are_refused(bad: float) -> None:
+    x = pictures()
+    x[0, 0, 0, 0] = bad
+    with pytest.raises(UserError, match="outside"):
+        attack()(x, **KEPT)
+
+
+def test_results_survive_their_file(tmp_path: Any) -> None:
+    result = attack()(pictures(), **KEPT)
+    save_tensors(result.tensors(), tmp_path / "attack.safetensors")
+    again = AttackResult.from_tensors(load_tensors(tmp_path / "attack.safetensors"))
+    assert {path.name for path in tmp_path.iterdir()} == {"attack.safetensors"}
+    for name, value in result.tensors().items():
+        assert torch.equal(value, again.tensors()[name]), name
