@@ -179,7 +179,8 @@ class AttackSettings(Section):
     aim: Share
     starts: Annotated[list[Literal["mean", "nearest"]], Field(min_length=1)]
     keep_best: bool
-    believed_enough: Share
+    rest_at: Share
+    retry_below: Share
     weights: Weights
     latent_noise: LatentNoise
     views: Views

@@ -71,7 +71,7 @@ STILL = DualAscent(start=0, rate=0, tolerance=0, cap=0)
 def walk(centre: Tensor, start: Tensor, **changes: Any) -> Any:
     options = {
         "weights": ONLY_NORM, "multiplier": STILL, "steps": 40, "learning_rate": 0.1, "strength": None,
-        "aim": 0.9, "keep_best": False, "believed_enough": 0.9, "frames": 5,
+        "aim": 0.9, "keep_best": False, "rest_at": 0.9, "frames": 5,
     }  # fmt: skip
     return latent_walk(quadratic(centre), start, start, **(options | changes))
 
@@ -213,7 +213,7 @@ def test_without_noise_f2_answers_for_the_code_alone() -> None:
     seen = torch.stack([one(generator.generate(codes)).log_softmax(dim=1)[rows, target] for one in surrogates])
     assert torch.allclose(terms.f2, -f2)
     assert torch.allclose(terms.surrogates, -seen.mean(dim=0))
-    assert torch.allclose(terms.believed, torch.minimum(seen.amin(dim=0), f2))
+    assert torch.allclose(terms.believed.exp(), seen.exp().mean(dim=0))
     assert torch.allclose(terms.discriminator, -generator.discriminator(codes).sigmoid().log().squeeze(1))
 
 

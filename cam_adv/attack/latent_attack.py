@@ -92,7 +92,7 @@ class LatentAttack(nn.Module):
     def _best_walk(
         self, posterior: Posterior, y: Tensor, target: Tensor, on_step: Callable[[int, int], None]
     ) -> Walk:
-        """Walk from each start in turn with the samples that are not believed enough yet; keep the better end."""
+        """Walk from each start in turn with the samples that are not believed yet; keep the better end."""
         settings = self.settings
         rows = torch.arange(len(y), device=y.device)
         best: Walk | None = None
@@ -105,7 +105,7 @@ class LatentAttack(nn.Module):
                 lambda step, active, number=number: on_step(number * settings.steps + step, active),
             )
             best = walk if best is None else best.where_better(rows, walk)
-            rows = (best.score < math.log(settings.believed_enough)).nonzero().squeeze(1)
+            rows = (best.score < math.log(settings.retry_below)).nonzero().squeeze(1)
             if not len(rows):
                 break
         assert best is not None  # the settings ask for one start at least
@@ -147,7 +147,7 @@ class LatentAttack(nn.Module):
             settings.strength,
             settings.aim,
             settings.keep_best,
-            settings.believed_enough,
+            settings.rest_at,
             settings.frames,
             on_step,
         )

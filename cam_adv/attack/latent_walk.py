@@ -71,7 +71,7 @@ def latent_walk(
     strength: float | None,
     aim: float,
     keep_best: bool,
-    believed_enough: float,
+    rest_at: float,
     frames: int,
     on_step: Callable[[int, int], None] = lambda step, active: None,
 ) -> Walk:
@@ -91,7 +91,7 @@ def latent_walk(
         aim: the probability of y that the victim must keep for a code to count as kept.
         keep_best: end at the code with the best score and let a sample that is believed enough rest;
             otherwise end at the last code.
-        believed_enough: the probability of y' under every proxy at which a kept sample rests.
+        rest_at: the probability of y' that the proxies must give a kept sample for it to rest.
         frames: how many evenly spaced steps are recorded.
         on_step: told each step and how many samples are still walking.
     """
@@ -125,7 +125,7 @@ def latent_walk(
         if not len(active):
             continue
         with torch.no_grad():
-            resting = keep_best & (best_score[active] >= math.log(believed_enough))
+            resting = keep_best & (best_score[active] >= math.log(rest_at))
             codes[active[resting]] = best[active[resting]]
             moving = ~resting
             rows, gradient = active[moving], gradient[moving]

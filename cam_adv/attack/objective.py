@@ -16,7 +16,7 @@ class Terms:
     """The terms of the objective at codes z, each `(N,)`, and the pictures G(z) they were taken from.
 
     victim: J_1 = CE(f1(G(z)), y); f2: J_2; surrogates: mean over them of CE against y';
-    believed: the smallest log-probability that a surrogate or f2 gives y'.
+    believed: log of the mean probability that the surrogates, or f2 where there are none, give y'.
     """
 
     victim: Tensor
@@ -84,7 +84,7 @@ def evaluate(
         surrogates=-views.mean(dim=0),
         discriminator=functional.softplus(-generator.discriminator(codes).squeeze(1)),
         norm=codes.norm(dim=1),
-        believed=torch.minimum(views.amin(dim=0), f2),
+        believed=views.exp().mean(dim=0).log(),
     )
 
 
