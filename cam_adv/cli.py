@@ -65,6 +65,7 @@ def claim(folder: Path, config: str) -> None:
 def main() -> None:
     """Run Hydra's command line, and turn whatever the user can mend into two sentences and exit code 2."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises to here instead of printing and exiting
+    sys.path.append(str(Path.cwd()))  # a network of the user's own may stand where the command is started
     try:
         _task()
     except UserError as error:

@@ -207,7 +207,6 @@ class Settings(Section):
     retrain: bool
     debug: bool
     outputs: Path
-    experiment: str | None = None
 
     @model_validator(mode="after")
     def _classes_exist(self) -> "Settings":

@@ -1,5 +1,6 @@
 """What several test files share: a tiny data set, the overrides of a tiny study, and the command line."""
 
+import logging
 import os
 import struct
 import subprocess
@@ -8,10 +9,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import hydra
 import numpy as np
 import pytest
 import torch
+from omegaconf import DictConfig
 from PIL import Image
+
+from cam_adv import cli
+from cam_adv.config import settings_from
+from cam_adv.data.load import load_dataset
+from cam_adv.data.splits import ImageSplits
+from cam_adv.settings import Settings
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 CLASS_NAMES = ("dots", "häuser", "wide stripes")
@@ -90,11 +99,53 @@ def tiny(pictures: Path) -> list[str]:
         "model.generator.training.discriminator_epochs=1",
         "model.generator.training.batch_size=16",
         "attack.images=12",
+        "attack.confidence=0.4",
+        "attack.learning_rate=0.1",
         "attack.steps=6",
         "attack.frames=4",
         "attack.batch_size=5",
         "hardware=cpu",
     ]
+
+
+def compose(overrides: Sequence[str] = ()) -> DictConfig:
+    """The config of a command with these overrides."""
+    with hydra.initialize_config_module("cam_adv.conf", version_base="1.3"):
+        return hydra.compose("config", overrides=list(overrides))
+
+
+@pytest.fixture(scope="session")
+def settings(tiny: list[str]) -> Settings:
+    """The checked settings of the tiny study."""
+    return settings_from(compose(tiny))
+
+
+@pytest.fixture(scope="session")
+def splits(settings: Settings) -> ImageSplits:
+    """Its images."""
+    return load_dataset(settings.dataset)
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Answer]:
+    """The command `cam-adv` with these overrides in `tmp_path`, inside this process."""
+
+    def run(*overrides: str) -> Answer:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["cam-adv", *overrides])
+        handlers = logging.root.handlers[:]
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as ending:
+            code = ending.code
+        finally:
+            logging.root.handlers[:] = handlers  # Hydra's write to streams that pytest closes
+        return Answer(code, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Trained models for a dataset: taken from the store, or trained on the spot."""
 
+import hashlib
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -191,6 +192,7 @@ class Workshop:
             "dataset": self.splits.train.digest(),
             "role": role,
             "network": settings.network,
+            "code": _code_digest(settings.network["_target_"]),
             "training": training.model_dump(mode="json"),
             "seed": settings.seed,
         }
@@ -225,3 +227,11 @@ class Workshop:
         trainer.fit(training.module, data, ckpt_path=checkpoint if checkpoint.exists() else None)
         (figures,) = trainer.test(training.module, data, verbose=False)
         return {name.removeprefix("test/"): value for name, value in figures.items()}
+
+
+def _code_digest(target: str) -> str | None:
+    """A SHA-256 over the file that defines a network of the user's own; the version stands for the package's own."""
+    file = inspect.getsourcefile(get_object(target))
+    if target.startswith("cam_adv.") or file is None:
+        return None
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
