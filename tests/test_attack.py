@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cam_adv.attack.latent_attack import LatentAttack
 from cam_adv.attack.latent_walk import latent_walk, project, recorded_steps, score
-from cam_adv.attack.multiplier import DualAscent, Published
+from cam_adv.attack.multiplier import DualAscent, Published, log_odds_of
 from cam_adv.attack.objective import Terms, evaluate, shaken
 from cam_adv.attack.result import AttackResult, concatenate, load_tensors, save_tensors
 from cam_adv.errors import UserError
@@ -59,13 +59,13 @@ def quadratic(centre: Tensor) -> Any:
 
     def terms(codes: Tensor, rows: Tensor, step: int) -> Terms:
         zero = codes.sum(dim=1) * 0
-        return Terms(zero, zero, zero, zero, 0.5 * (codes - centre[rows]).square().sum(dim=1), zero - 5)
+        return Terms(zero + 9, zero, zero, zero, 0.5 * (codes - centre[rows]).square().sum(dim=1), zero - 5)
 
     return terms
 
 
 ONLY_NORM = Weights(f2=0, surrogates=0, discriminator=0, norm=1)
-STILL = DualAscent(start=0, rate=0, tolerance=0, cap=0)
+STILL = DualAscent(start=0, rate=0, aim=0.9, slack=0, cap=0)
 
 
 def walk(centre: Tensor, start: Tensor, **changes: Any) -> Any:
@@ -117,17 +117,17 @@ def test_recorded_steps_hold_both_ends() -> None:
 
 def test_a_kept_code_ranks_above_every_other() -> None:
     """The victim's probabilities are 0.95, 0.91, 0.5, 0.1; what the proxies believe decides only among the kept."""
-    victim = -torch.tensor([0.95, 0.91, 0.5, 0.1]).log()
+    log_odds = torch.tensor([0.95, 0.91, 0.5, 0.1]).logit()
     believed = torch.tensor([-3.0, -0.1, 0.0, 0.0])
     zero = torch.zeros(4)
-    ranks = score(Terms(victim, zero, zero, zero, zero, believed), aim=0.9).argsort(descending=True)
+    ranks = score(Terms(log_odds, zero, zero, zero, zero, believed), aim=0.9).argsort(descending=True)
     assert ranks.tolist() == [1, 0, 2, 3]
 
 
 def test_the_best_code_is_kept_and_a_sample_that_is_believed_enough_rests() -> None:
     """Sample 0 is believed from step 3 on, sample 1 is best at step 5, sample 2 never keeps the victim."""
     believed = {0: [-5, -5, -5, -0.01, -0.005, 0, 0, 0], 1: [-5, -4, -3, -2, -2, -1, -3, -3], 2: [0.0] * 8}
-    victim = {0: [0.0] * 8, 1: [0.0] * 8, 2: [3.0, 2, 1, 2, 3, 3, 3, 3]}
+    victim = {0: [9.0] * 8, 1: [9.0] * 8, 2: [-3.0, -2, -1, -2, -3, -3, -3, -3]}
     seen: list[list[int]] = []
 
     def terms(codes: Tensor, rows: Tensor, step: int) -> Terms:
@@ -155,13 +155,26 @@ def test_published_multiplier_by_hand() -> None:
     j1 = torch.tensor([0.005, 2.0, 0.01, 5.0], dtype=torch.float64)
     j2 = torch.tensor([3.0, 0.5, 1.0, 0.0], dtype=torch.float64)
     expected = [0.0, 5e-4 + 1e-4 * (0.002 - 0.5 + 1.99), 5e-4 + 1e-4 * (1e-5 - 1.0), 1e-3]
-    assert rule(k, j1, j2).tolist() == pytest.approx(expected, abs=1e-15)
+    log_odds = -j1.expm1().log()  # the log-odds whose J_1 this is
+    assert rule.loss(log_odds).tolist() == pytest.approx(j1.tolist(), abs=1e-12)
+    assert rule.update(k, log_odds, j2).tolist() == pytest.approx(expected, abs=1e-15)
 
 
 def test_dual_ascent_by_hand() -> None:
-    rule = DualAscent(start=2, rate=0.1, tolerance=0.05, cap=3)
-    k = rule(torch.tensor([2.0, 0.001, 2.95]), torch.tensor([1.05, 0.0, 4.0]), torch.zeros(3))
+    """An aim of one half is log-odds 0; with slack 1 the shortfalls are 1, −3 and 2."""
+    rule = DualAscent(start=2, rate=0.1, aim=0.5, slack=1, cap=3)
+    log_odds = torch.tensor([0.0, 4.0, -1.0])
+    assert rule.loss(log_odds).tolist() == pytest.approx([1, -3, 2])
+    k = rule.update(torch.tensor([2.0, 0.1, 2.95]), log_odds, torch.zeros(3))
     assert k.tolist() == pytest.approx([2.1, 0.0, 3.0])
+
+
+def test_log_odds_against_the_softmax() -> None:
+    logits = torch.randn(6, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3
+    label = torch.tensor([0, 1, 2, 3, 0, 1])
+    assert torch.allclose(
+        log_odds_of(logits, label), logits.softmax(dim=1)[torch.arange(6), label].logit(), atol=1e-10
+    )
 
 
 def test_tang2018_is_the_published_attack() -> None:
@@ -200,7 +213,7 @@ def test_total_by_hand() -> None:
     one = torch.ones(2)
     terms = Terms(3 * one, 5 * one, 7 * one, 11 * one, 13 * one, one)
     weights = Weights(f2=1, surrogates=2, discriminator=0.5, norm=0.1)
-    assert terms.total(weights, torch.tensor([0.0, 10.0])).tolist() == pytest.approx([25.8, 55.8])
+    assert terms.total(weights, torch.tensor([0.0, 30.0])).tolist() == pytest.approx([25.8, 55.8])
 
 
 def test_without_noise_f2_answers_for_the_code_alone() -> None:

@@ -52,7 +52,8 @@ def score(terms: Terms, aim: float) -> Tensor:
     elsewhere it is lower than any of these, and the lower the further the victim is from y.
     """
     lowest = -1e4  # far below the log of any probability that float32 can hold
-    return torch.where(terms.victim <= -math.log(aim), terms.believed, lowest - terms.victim)
+    kept = terms.log_odds >= math.log(aim / (1 - aim))
+    return torch.where(kept, terms.believed, lowest + terms.log_odds)
 
 
 def recorded_steps(steps: int, frames: int) -> list[int]:
@@ -109,7 +110,8 @@ def latent_walk(
         if len(active):
             z = codes[active].requires_grad_()
             terms = evaluate(z, active, step)
-            (gradient,) = torch.autograd.grad(terms.total(weights, k[active]).sum(), z)
+            victim = k[active] * multiplier.loss(terms.log_odds)
+            (gradient,) = torch.autograd.grad(terms.total(weights, victim).sum(), z)
             with torch.no_grad():
                 now = score(terms, aim)
                 better = active[now > best_score[active]] if keep_best else active
@@ -134,7 +136,7 @@ def latent_walk(
             rate = learning_rate / (1 - ADAM_BETAS[0] ** (step + 1))
             scale = (second[rows] / (1 - ADAM_BETAS[1] ** (step + 1))).sqrt() + ADAM_EPSILON
             codes[rows] = project(codes[rows] - rate * first[rows] / scale, origin[rows], strength)
-            k[rows] = multiplier(k[rows], terms.victim.detach()[moving], terms.f2.detach()[moving])
+            k[rows] = multiplier.update(k[rows], terms.log_odds.detach()[moving], terms.f2.detach()[moving])
             active = rows
         on_step(step, len(active))
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cam_adv.attack.multiplier import log_odds_of
 from cam_adv.networks.svae import SVAE
 from cam_adv.settings import Weights
 
@@ -15,11 +16,11 @@ from cam_adv.settings import Weights
 class Terms:
     """The terms of the objective at codes z, each `(N,)`, and the pictures G(z) they were taken from.
 
-    victim: J_1 = CE(f1(G(z)), y); f2: J_2; surrogates: mean over them of CE against y';
+    log_odds: the victim's, of y; f2: J_2; surrogates: mean over them of CE against y';
     believed: log of the mean probability that the surrogates, or f2 where there are none, give y'.
     """
 
-    victim: Tensor
+    log_odds: Tensor
     f2: Tensor
     surrogates: Tensor
     discriminator: Tensor
@@ -29,21 +30,21 @@ class Terms:
     def named(self) -> dict[str, Tensor]:
         """The terms by the names that curves and files give them."""
         return {
-            "J1 victim": self.victim,
+            "J1 victim": functional.softplus(-self.log_odds),
             "J2 f2": self.f2,
             "surrogates": self.surrogates,
             "discriminator": self.discriminator,
             "norm": self.norm,
         }
 
-    def total(self, weights: Weights, k: Tensor) -> Tensor:
-        """The objective of each sample, `(N,)`."""
+    def total(self, weights: Weights, victim: Tensor) -> Tensor:
+        """The objective of each sample, `(N,)`: the weighted terms and the victim's part, `(N,)`."""
         return (
             weights.f2 * self.f2
             + weights.surrogates * self.surrogates
             + weights.discriminator * self.discriminator
             + weights.norm * self.norm
-            + k * self.victim
+            + victim
         )
 
 
@@ -72,14 +73,13 @@ def evaluate(
         view: how the surrogates see images `(N, C, H, W)`; the victim sees them as they are.
     """
     images = generator.generate(codes)
-    victim_loss = functional.cross_entropy(victim(images), y, reduction="none")
     cloud = codes.unsqueeze(1) + deviation.unsqueeze(1) * eps.unsqueeze(0)
     f2_log_probs = _log_prob(generator.classifier(cloud.flatten(0, 1)), target.repeat_interleave(len(eps)))
     f2 = f2_log_probs.unflatten(0, (len(codes), len(eps))).mean(dim=1)
     seen = view(images)
     views = torch.stack([_log_prob(network(seen), target) for network in surrogates] or [f2])
     return Terms(
-        victim=victim_loss,
+        log_odds=log_odds_of(victim(images), y),
         f2=-f2,
         surrogates=-views.mean(dim=0),
         discriminator=functional.softplus(-generator.discriminator(codes).squeeze(1)),
