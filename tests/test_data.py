@@ -154,7 +154,9 @@ class TestBatchLoader:
             assert torch.allclose(torch.cat([part[0] for part in parts])[order], images[wanted], atol=1e-6)
 
 
-def affine(images: torch.Tensor, monkeypatch: pytest.MonkeyPatch, draws: list[float], **strengths: float) -> torch.Tensor:
+def affine(
+    images: torch.Tensor, monkeypatch: pytest.MonkeyPatch, draws: list[float], **strengths: float
+) -> torch.Tensor:
     """`random_affine` with the draws of angle, size, slant, shift across and down given, each in [-1, 1]."""
     given = (torch.tensor(draws).unsqueeze(1) + 1) / 2
     monkeypatch.setattr(torch, "rand", lambda *shape, generator: given.expand(shape))
