@@ -6,7 +6,7 @@ import re
 import sys
 import traceback
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -97,22 +97,15 @@ def _in_words(error: HydraException | OmegaConfBaseException) -> tuple[str, str]
 
 
 def _spelling(path: str) -> str:
-    """ "Did you mean …? " where a key of the default config is spelt nearly so."""
+    """Did you mean …? where a key of the default config is spelt nearly so."""
     with hydra.initialize_config_module("cam_adv.conf", version_base="1.3"):
-        known = _paths(hydra.compose("config"))
+        known = _paths(OmegaConf.to_container(hydra.compose("config"), resolve=False))
     close = difflib.get_close_matches(path, known, n=1)
     return f"Did you mean {close[0]}? " if close else ""
 
 
-def _paths(node: DictConfig, prefix: str = "") -> list[str]:
-    paths = []
-    for key in node:
-        paths.append(f"{prefix}{key}")
-        child = (
-            OmegaConf.select(node, str(key), throw_on_missing=False)
-            if not OmegaConf.is_interpolation(node, key)
-            else None
-        )
-        if isinstance(child, DictConfig):
-            paths += _paths(child, f"{prefix}{key}.")
-    return paths
+def _paths(node: Any, prefix: str = "") -> list[str]:
+    """Every key of a nested mapping as a dotted path."""
+    if not isinstance(node, dict):
+        return []
+    return [path for key, child in node.items() for path in (f"{prefix}{key}", *_paths(child, f"{prefix}{key}."))]

@@ -69,11 +69,8 @@ STILL = DualAscent(start=0, rate=0, aim=0.9, slack=0, cap=0)
 
 
 def walk(centre: Tensor, start: Tensor, **changes: Any) -> Any:
-    options = {
-        "weights": ONLY_NORM, "multiplier": STILL, "steps": 40, "learning_rate": 0.1, "strength": None,
-        "aim": 0.9, "keep_best": False, "rest_at": 0.9, "frames": 5,
-    }  # fmt: skip
-    return latent_walk(quadratic(centre), start, start, **(options | changes))
+    options = {"weights": ONLY_NORM, "steps": 40, "learning_rate": 0.1, "keep_best": False, "frames": 5}
+    return latent_walk(quadratic(centre), start, start, STILL, settings(**(options | changes)))
 
 
 def test_the_walk_is_adam() -> None:
@@ -137,7 +134,8 @@ def test_the_best_code_is_kept_and_a_sample_that_is_believed_enough_rests() -> N
         return Terms(zero + pick(victim), zero, zero, zero, codes.sum(dim=1), zero + pick(believed))
 
     start = torch.zeros(3, 1)
-    ours = latent_walk(terms, start, start, ONLY_NORM, STILL, 7, 0.1, None, 0.9, True, 0.9, 8)
+    options = {"weights": ONLY_NORM, "steps": 7, "learning_rate": 0.1, "rest_at": 0.9, "frames": 8}
+    ours = latent_walk(terms, start, start, STILL, settings(**options))
     assert ours.steps.tolist() == [3, 5, 2]
     assert ours.score.tolist() == pytest.approx([-0.01, -1.0, -1e4 - 1])
     assert seen[:4] == [[0, 1, 2]] * 4

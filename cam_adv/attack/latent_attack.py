@@ -15,6 +15,9 @@ from cam_adv.errors import UserError
 from cam_adv.networks.svae import SVAE, Posterior
 from cam_adv.settings import AttackSettings
 
+STEPS_APART = 1_000_003
+"""Distance between the first steps' seeds of two attack seeds: a prime beyond any number of steps."""
+
 
 class LatentAttack(nn.Module):
     """Turns pictures of class y into pictures of class y' that the victim still calls y.
@@ -120,10 +123,11 @@ class LatentAttack(nn.Module):
         on_step: Callable[[int, int], None],
     ) -> Walk:
         settings = self.settings
-        noise = torch.Generator().manual_seed(self.seed)  # anew for each walk: no row sees its neighbours' draws
         shape = (settings.latent_noise.samples, posterior.mean.shape[1])
 
         def terms(codes: Tensor, rows: Tensor, step: int) -> Terms:
+            # A step's draws follow from the seed and the step alone: no sample depends on who walks beside it.
+            noise = torch.Generator().manual_seed(self.seed * STEPS_APART + step)
             return evaluate(
                 self.victim,
                 self.generator,
@@ -140,15 +144,8 @@ class LatentAttack(nn.Module):
             terms,
             posterior.mean if start == "mean" else self._nearest(posterior.mean, target),
             posterior.mean,
-            settings.weights,
             self.multiplier,
-            settings.steps,
-            settings.learning_rate,
-            settings.strength,
-            settings.aim,
-            settings.keep_best,
-            settings.rest_at,
-            settings.frames,
+            settings,
             on_step,
         )
 

@@ -1,4 +1,4 @@
-"""The optimisation of latent codes: plain tensors and networks, nothing of Lightning, configs or files."""
+"""The optimisation of latent codes: plain tensors and functions, nothing of Lightning, Hydra or files."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cam_adv.attack.multiplier import Multiplier
 from cam_adv.attack.objective import Terms
-from cam_adv.settings import Weights
+from cam_adv.settings import AttackSettings
 
 ADAM_BETAS = (0.9, 0.999)
 ADAM_EPSILON = 1e-8
@@ -61,89 +61,83 @@ def recorded_steps(steps: int, frames: int) -> list[int]:
     return torch.linspace(0, steps, min(frames, steps + 1), dtype=torch.float64).round().long().tolist()
 
 
+class Adam:
+    """Adam (Kingma and Ba 2015) with moments for each sample, so that samples can leave one by one."""
+
+    def __init__(self, codes: Tensor, learning_rate: float) -> None:
+        self.learning_rate = learning_rate
+        self.first, self.second = torch.zeros_like(codes), torch.zeros_like(codes)
+
+    def move(self, rows: Tensor, gradient: Tensor, step: int) -> Tensor:
+        """What to add to the codes of `rows` `(n,)` after `step` earlier moves, given their gradient `(n, D)`."""
+        beta1, beta2 = ADAM_BETAS
+        self.first[rows] = beta1 * self.first[rows] + (1 - beta1) * gradient
+        self.second[rows] = beta2 * self.second[rows] + (1 - beta2) * gradient.square()
+        first = self.first[rows] / (1 - beta1 ** (step + 1))
+        second = self.second[rows] / (1 - beta2 ** (step + 1))
+        return -self.learning_rate * first / (second.sqrt() + ADAM_EPSILON)
+
+
 def latent_walk(
     evaluate: Callable[[Tensor, Tensor, int], Terms],
     start: Tensor,
     origin: Tensor,
-    weights: Weights,
     multiplier: Multiplier,
-    steps: int,
-    learning_rate: float,
-    strength: float | None,
-    aim: float,
-    keep_best: bool,
-    rest_at: float,
-    frames: int,
+    settings: AttackSettings,
     on_step: Callable[[int, int], None] = lambda step, active: None,
 ) -> Walk:
     """Minimise each sample's objective over its code with Adam, its k following its own losses.
 
-    A sample's walk depends on nothing but itself: losses are summed, k and Adam's moments are per sample.
+    A sample's walk depends on nothing but itself: losses are summed, k and Adam's moments are per sample. A sample
+    that is kept and believed enough rests: it leaves the batch.
 
     Args:
         evaluate: (codes `(n, D)`, rows `(n,)` that they belong to, step) → terms `(n,)`.
         start: first codes, `(N, D)`.
-        origin: z0, `(N, D)`, the centre of the ball of radius `strength`.
-        weights: of the terms other than the victim's.
+        origin: z0, `(N, D)`, the centre of the ball of radius `settings.strength`.
         multiplier: the rule that k follows.
-        steps: Adam steps.
-        learning_rate: of Adam.
-        strength: largest ‖z − z0‖₂, or None for no bound.
-        aim: the probability of y that the victim must keep for a code to count as kept.
-        keep_best: end at the code with the best score and let a sample that is believed enough rest;
-            otherwise end at the last code.
-        rest_at: the probability of y' that the proxies must give a kept sample for it to rest.
-        frames: how many evenly spaced steps are recorded.
-        on_step: told each step and how many samples are still walking.
+        settings: `steps`, `learning_rate`, `weights`, `strength`, `aim`, `keep_best`, `rest_at` and `frames` of the
+            attack.
+        on_step: told each step that was done and how many samples are still walking.
     """
-    count = len(start)
-    codes = project(start, origin, strength)
+    count, device = len(start), start.device
+    codes = project(start, origin, settings.strength)
     k = start.new_full((count,), multiplier.start)
-    first, second = torch.zeros_like(start), torch.zeros_like(start)
+    adam = Adam(codes, settings.learning_rate)
     best, best_score = codes.clone(), start.new_full((count,), -torch.inf)
-    best_step = torch.zeros(count, dtype=torch.long, device=start.device)
-    recorded = recorded_steps(steps, frames)
+    best_step = torch.zeros(count, dtype=torch.long, device=device)
+    recorded = recorded_steps(settings.steps, settings.frames)
     path, history, latest = [], [], {}
-    active = torch.arange(count, device=start.device)
+    walking = torch.arange(count, device=device)
 
-    for step in range(steps + 1):
-        if len(active):
-            z = codes[active].requires_grad_()
-            terms = evaluate(z, active, step)
-            victim = k[active] * multiplier.loss(terms.log_odds)
-            (gradient,) = torch.autograd.grad(terms.total(weights, victim).sum(), z)
-            with torch.no_grad():
-                now = score(terms, aim)
-                better = active[now > best_score[active]] if keep_best else active
-                best_score[active] = torch.maximum(now, best_score[active]) if keep_best else now
-                best[better], best_step[better] = codes[better], step
-                for name, value in {**terms.named(), "k": k[active]}.items():
-                    latest.setdefault(name, start.new_zeros(count))[active] = value.detach()
+    for step in range(settings.steps + 1):
+        if len(walking):
+            z = codes[walking].requires_grad_()
+            terms = evaluate(z, walking, step)
+            victim = k[walking] * multiplier.loss(terms.log_odds)
+            (gradient,) = torch.autograd.grad(terms.total(settings.weights, victim).sum(), z)
+            terms = terms.detach()
+            now = score(terms, settings.aim)
+            better = now > best_score[walking] if settings.keep_best else torch.ones_like(now, dtype=torch.bool)
+            rows = walking[better]
+            best[rows], best_score[rows], best_step[rows] = codes[rows], now[better], step
+            for name, value in {**terms.named(), "k": k[walking]}.items():
+                latest.setdefault(name, start.new_zeros(count))[walking] = value
         if step in recorded:
             path.append(codes.clone())
             history.append({name: value.clone() for name, value in latest.items()})
-        if step == steps:
-            break
-        if not len(active):
-            continue
-        with torch.no_grad():
-            resting = keep_best & (best_score[active] >= math.log(rest_at))
-            codes[active[resting]] = best[active[resting]]
-            moving = ~resting
-            rows, gradient = active[moving], gradient[moving]
-            first[rows] = ADAM_BETAS[0] * first[rows] + (1 - ADAM_BETAS[0]) * gradient
-            second[rows] = ADAM_BETAS[1] * second[rows] + (1 - ADAM_BETAS[1]) * gradient.square()
-            rate = learning_rate / (1 - ADAM_BETAS[0] ** (step + 1))
-            scale = (second[rows] / (1 - ADAM_BETAS[1] ** (step + 1))).sqrt() + ADAM_EPSILON
-            codes[rows] = project(codes[rows] - rate * first[rows] / scale, origin[rows], strength)
-            k[rows] = multiplier.update(k[rows], terms.log_odds.detach()[moving], terms.f2.detach()[moving])
-            active = rows
-        on_step(step, len(active))
+        if step < settings.steps and len(walking):
+            rests = settings.keep_best & (best_score[walking] >= math.log(settings.rest_at))
+            codes[walking[rests]] = best[walking[rests]]
+            walking, gradient, terms = walking[~rests], gradient[~rests], terms.rows(~rests)
+            moved = codes[walking] + adam.move(walking, gradient, step)
+            codes[walking] = project(moved, origin[walking], settings.strength)
+            k[walking] = multiplier.update(k[walking], terms.log_odds, terms.f2)
+            on_step(step + 1, len(walking))
 
     with torch.no_grad():
-        path[-1] = best
-        end = evaluate(best, torch.arange(count, device=start.device), steps)
-        history[-1] = {**end.named(), "k": k}
+        end = evaluate(best, torch.arange(count, device=device), settings.steps)
+    path[-1], history[-1] = best, {**end.named(), "k": k}
     stacked = {name: torch.stack([frame[name] for frame in history], dim=1) for name in history[-1]}
     return Walk(best, best_score, best_step, torch.stack(path, dim=1), stacked)
 

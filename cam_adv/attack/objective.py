@@ -27,6 +27,14 @@ class Terms:
     norm: Tensor
     believed: Tensor
 
+    def detach(self) -> "Terms":
+        """The same values without their graph."""
+        return Terms(*(value.detach() for value in vars(self).values()))
+
+    def rows(self, chosen: Tensor) -> "Terms":
+        """The terms of the samples that `chosen` `(N,)` is true for."""
+        return Terms(*(value[chosen] for value in vars(self).values()))
+
     def named(self) -> dict[str, Tensor]:
         """The terms by the names that curves and files give them."""
         return {
