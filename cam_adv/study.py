@@ -4,6 +4,9 @@ import shutil
 import time
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from cam_adv.attack.latent_attack import LatentAttack
 from cam_adv.attack.module import AttackDataModule, AttackModule
 from cam_adv.attack.result import AttackResult
@@ -33,6 +36,9 @@ def run(settings: Settings, folder: Path) -> float | None:
     check_hardware(settings.hardware)
     splits = load_dataset(settings.dataset)
     check_classes(settings, splits.num_classes)
+    if settings.stage == "attack":
+        # A perfect victim would have every test image attacked: what even that can't serve is said before training.
+        _select(settings, splits, torch.ones(len(splits.test), dtype=torch.bool))
     workshop = Workshop(splits, settings.dataset.name, settings.outputs / "models", settings.hardware)
     models = workshop.models(settings.model, settings.stage, settings.attack.weights.surrogates > 0)
     workshop.prepare(models.all(), settings.retrain)
@@ -58,8 +64,7 @@ def _attack(settings: Settings, splits: ImageSplits, models: Models, folder: Pat
     }
     eligible = on_test.victim.argmax(dim=1) == test.labels
     plan = settings.attack
-    numbers = select(test.labels, eligible, splits.num_classes, plan.images, plan.source, plan.target, settings.seed)
-    pictures = first_of_each(test.labels, eligible, settings.dataset.pictures)
+    numbers, pictures = _select(settings, splits, eligible)
 
     references = None
     if "nearest" in plan.starts:
@@ -95,6 +100,13 @@ def _attack(settings: Settings, splits: ImageSplits, models: Models, folder: Pat
     terminal.print_attack(f"{plan.name} on {settings.dataset.name}", rates, figures)
     terminal.print_paths(folder)
     return rates["success"].rate
+
+
+def _select(settings: Settings, splits: ImageSplits, eligible: Tensor) -> tuple[Selection, Selection]:
+    """The images for the numbers, and those whose walks are drawn, among the `eligible` `(T,)` of the test images."""
+    labels, plan = splits.test.labels, settings.attack
+    numbers = select(labels, eligible, splits.num_classes, plan.images, plan.source, plan.target, settings.seed)
+    return numbers, first_of_each(labels, eligible, settings.dataset.pictures)
 
 
 def walk_batches(

@@ -61,7 +61,7 @@ def select(
     if len(pool) < count:
         raise UserError(
             f"attack.images={count}, but only {len(pool)} test images"
-            f"{'' if source is None else f' of class {source}'} are classified correctly and may be attacked.",
+            f"{'' if source is None else f' of class {source}'} can be attacked.",
             f"Set attack.images to {len(pool)} or less.",
         )
     index = pool[:count].sort().values
@@ -85,7 +85,7 @@ def first_of_each(labels: Tensor, eligible: Tensor, pairs: Sequence[tuple[int, i
         members = (eligible & (labels == source)).nonzero().squeeze(1)
         if not len(members):
             raise UserError(
-                f"No test image of class {source} is classified correctly, so none can be drawn.",
+                f"No test image of class {source} can be attacked, so none can be drawn.",
                 "Leave that class out of dataset.pictures, or use a better victim.",
             )
         index.append(int(members[0]))
@@ -105,7 +105,7 @@ def _every_pair(labels: Tensor, pool: Tensor, num_classes: int, count: int) -> S
         if len(members) < needed:
             raise UserError(
                 f"attack.images={count} over all {pairs} ordered pairs needs {needed} images of class {source}, "
-                f"but only {len(members)} test images of it are classified correctly.",
+                f"but only {len(members)} test images of it can be attacked.",
                 f"Lower attack.images to at most {len(members) * num_classes}.",
             )
         index.append(members[:needed])
