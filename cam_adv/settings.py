@@ -58,7 +58,7 @@ class DatasetSettings(Section):
     classes: Annotated[int, Field(ge=2)] | None
     source: Target
     split: SplitSettings
-    pictures: list[tuple[int, int]]
+    pictures: Annotated[list[tuple[int, int]], Field(min_length=1)]
 
 
 class AugmentationSettings(Section):
