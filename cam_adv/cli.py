@@ -10,23 +10,15 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cam_adv.errors import UserError
+from cam_adv.naming import file_name
 
-LONGEST_FOLDER_NAME = 120
-"""Characters of a job's overrides that go into its folder's name: file systems allow 255 bytes."""
-
-
-def folder_name(overrides: str) -> str:
-    """A job's overrides as the name of one folder: what may not stand in a path becomes an underscore."""
-    return re.sub(r"[^\w.,=+-]+", "_", overrides)[:LONGEST_FOLDER_NAME]
-
-
-OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+OmegaConf.register_new_resolver("folder_name", file_name, replace=True)
 
 
 @hydra.main(config_path="pkg://cam_adv.conf", config_name="config", version_base="1.3")
@@ -54,7 +46,7 @@ def claim(folder: Path, config: str) -> None:
         UserError: another run has it.
     """
     try:
-        with (folder / "config.yaml").open("x") as file:
+        with (folder / "config.yaml").open("x", encoding="utf-8") as file:
             file.write(config)
     except FileExistsError as error:
         raise UserError(
@@ -75,7 +67,7 @@ def main() -> None:
 
 
 def _refuse(error: Exception, what: str, remedy: str) -> NoReturn:
-    if "debug=true" in sys.argv:
+    if any(argument.lstrip("+").lower() == "debug=true" for argument in sys.argv):
         traceback.print_exception(error)
     print(f"cam-adv: {what}\n         {remedy}", file=sys.stderr)
     sys.exit(2)
@@ -84,6 +76,11 @@ def _refuse(error: Exception, what: str, remedy: str) -> NoReturn:
 def _in_words(error: HydraException | OmegaConfBaseException) -> tuple[str, str]:
     """What Hydra says about a command line, in two sentences."""
     text = str(error)
+    if isinstance(error, OverrideParseException):
+        return (
+            f"The override {error.override} can't be read.",
+            "Write key=value, and quote what the shell would change.",
+        )
     if unknown := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text):
         path = unknown[1] or unknown[2]
         return f"There is no key {path}.", f"{_spelling(path)}See all keys with cam-adv --cfg job."

@@ -70,7 +70,9 @@ def _config_path(location: tuple[int | str, ...], plain: Mapping[str, Any]) -> s
     path: list[str] = []
     for position, part in enumerate(location):
         last = position == len(location) - 1
-        if (isinstance(node, Mapping) and part in node) or (isinstance(node, list) and isinstance(part, int)):
+        if (isinstance(node, Mapping) and part in node) or (
+            isinstance(node, list) and isinstance(part, int) and part < len(node)
+        ):
             node = node[part]
         elif not (last and isinstance(node, Mapping)):
             continue
@@ -87,12 +89,22 @@ def check_targets(plain: Mapping[str, Any]) -> None:
     for path, node in _nodes_with_target(plain, ""):
         target = node["_target_"]
         try:
-            signature = inspect.signature(get_object(target))
+            found = get_object(target)
         except Exception as error:  # importing a user's module may raise anything
+            reason = (str(error) or type(error).__name__).splitlines()[-1]
             raise UserError(
-                f"{path}._target_={target} can't be imported: {str(error).splitlines()[-1]}.",
+                f"{path}._target_={target} can't be imported: {reason}.",
                 "Give the import path of a class or function, package.module.Name.",
             ) from error
+        if not callable(found):
+            raise UserError(
+                f"{path}._target_={target} can't be called: it is a {type(found).__name__}.",
+                "Give the import path of a class or function, package.module.Name.",
+            )
+        try:
+            signature = inspect.signature(found)
+        except (TypeError, ValueError):  # some builtins have none that can be read
+            continue
         arguments = [name for name in node if name not in ("_target_", "_convert_", "_recursive_", "_partial_")]
         takes = list(signature.parameters)
         open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values())

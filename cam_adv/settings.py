@@ -8,13 +8,28 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from cam_adv.errors import UserError
 
-Share = Annotated[float, Field(gt=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+def _no_boolean(kind: str) -> BeforeValidator:
+    """Pydantic takes true for 1; who writes attack.strength=true means something else."""
+
+    def refuse(value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError(f"Input should be a valid {kind}")
+        return value
+
+    return BeforeValidator(refuse)
 
 
+Number = Annotated[float, _no_boolean("number")]
+Integer = Annotated[int, _no_boolean("integer")]
+Share = Annotated[Number, Field(gt=0, lt=1)]
+Positive = Annotated[Number, Field(gt=0)]
+NotNegative = Annotated[Number, Field(ge=0)]
+Count = Annotated[Integer, Field(ge=1)]
+Index = Annotated[Integer, Field(ge=0)]
+Seed = Annotated[Integer, Field(ge=0, lt=2**31)]
+Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+Key = Annotated[str, Field(pattern=r"^\w+$")]
 Stage = Literal["victim", "judge", "surrogates", "generator", "attack"]
 
 
@@ -50,21 +65,21 @@ class SplitSettings(Section):
 
 
 class DatasetSettings(Section):
-    name: str
+    name: Name
     root: str | None = None
     download: bool | None = None
     size: Count | None = None
     gray: bool | None = None
-    classes: Annotated[int, Field(ge=2)] | None
+    classes: Annotated[Integer, Field(ge=2)] | None
     source: Target
     split: SplitSettings
-    pictures: Annotated[list[tuple[int, int]], Field(min_length=1)]
+    pictures: Annotated[list[tuple[Integer, Integer]], Field(min_length=1)]
 
 
 class AugmentationSettings(Section):
     shift: NotNegative
     rotation: NotNegative
-    scale: Annotated[float, Field(ge=0, lt=1)]
+    scale: Annotated[Number, Field(ge=0, lt=1)]
     shear: NotNegative
 
 
@@ -73,35 +88,34 @@ class ClassifierTraining(Section):
     batch_size: Count
     learning_rate: Positive
     weight_decay: NotNegative
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    label_smoothing: Annotated[Number, Field(ge=0, lt=1)]
     pixel_noise: NotNegative
     adversarial_radius: NotNegative
     augmentation: AugmentationSettings
 
 
 class VictimSettings(Section):
-    name: str
+    name: Name
     network: Target
     training: ClassifierTraining | None
     seed: Seed
 
 
 class MemberSettings(Section):
-    name: str
     network: Target
     seed: Seed
     pixel_noise: NotNegative | None = None
     adversarial_radius: NotNegative | None = None
 
-    def training(self, shared: ClassifierTraining) -> ClassifierTraining:
+    def trained(self, shared: ClassifierTraining) -> ClassifierTraining:
         """The ensemble's training with this member's own values."""
         own = {"pixel_noise": self.pixel_noise, "adversarial_radius": self.adversarial_radius}
         return shared.model_copy(update={name: value for name, value in own.items() if value is not None})
 
 
 class EnsembleSettings(Section):
-    name: str
-    members: Annotated[dict[str, MemberSettings], Field(min_length=1)]
+    name: Name
+    members: Annotated[dict[Key, MemberSettings], Field(min_length=1)]
     training: ClassifierTraining
 
 
@@ -116,7 +130,7 @@ class GeneratorTraining(Section):
 
 
 class GeneratorSettings(Section):
-    name: str
+    name: Name
     network: Target
     training: GeneratorTraining
     seed: Seed
@@ -162,18 +176,18 @@ class Views(Section):
     """The surrogates look at a copy of G(z) moved by up to `shift` pixels, under noise of deviation `noise`."""
 
     noise: NotNegative
-    shift: Annotated[int, Field(ge=0)]
+    shift: Index
 
 
 class AttackSettings(Section):
-    name: str
+    name: Name
     images: Count
-    source: Annotated[int, Field(ge=0)] | None
-    target: Literal["random", "next", "every"] | Annotated[int, Field(ge=0)]
+    source: Index | None
+    target: Literal["random", "next", "every"] | Index
     strength: NotNegative | None
     steps: Count
     learning_rate: Positive
-    frames: Annotated[int, Field(ge=2)]
+    frames: Annotated[Integer, Field(ge=2)]
     batch_size: Count
     confidence: Share
     aim: Share
@@ -202,7 +216,7 @@ class Settings(Section):
     attack: AttackSettings
     hardware: HardwareSettings
     stage: Stage
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    name: Name
     seed: Seed
     retrain: bool
     debug: bool

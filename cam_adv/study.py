@@ -13,6 +13,7 @@ from cam_adv.attack.result import AttackResult
 from cam_adv.attack.selection import Selection, first_of_each, select
 from cam_adv.data.load import load_dataset
 from cam_adv.data.splits import ImageSplits, LabelledImages
+from cam_adv.errors import UserError
 from cam_adv.evaluation.assessment import assess
 from cam_adv.evaluation.opinions import Witnesses
 from cam_adv.evaluation.predictions import in_batches
@@ -20,7 +21,7 @@ from cam_adv.networks.ensemble import Ensemble
 from cam_adv.report import files, gallery, terminal
 from cam_adv.report.events import write_events
 from cam_adv.settings import AttackSettings, HardwareSettings, Settings, check_classes
-from cam_adv.training.trainer import check_hardware, main_device, make_trainer
+from cam_adv.training.trainer import check_hardware, main_device, make_trainer, with_devices
 from cam_adv.training.workshop import Models, Workshop
 
 
@@ -36,6 +37,11 @@ def run(settings: Settings, folder: Path) -> float | None:
     check_hardware(settings.hardware)
     splits = load_dataset(settings.dataset)
     check_classes(settings, splits.num_classes)
+    if settings.dataset.classes not in (None, splits.num_classes):
+        raise UserError(
+            f"dataset.classes={settings.dataset.classes}, but {settings.dataset.name} has {splits.num_classes}.",
+            f"Set dataset.classes to {splits.num_classes} or to null.",
+        )
     if settings.stage == "attack":
         # A perfect victim would have every test image attacked: what even that can't serve is said before training.
         _select(settings, splits, torch.ones(len(splits.test), dtype=torch.bool))
@@ -123,7 +129,7 @@ def walk_batches(
     """
     folder.mkdir(parents=True, exist_ok=True)
     batches = AttackDataModule(data, selection, attack.settings.batch_size, folder)
-    trainer = make_trainer(hardware, logger=False)
+    trainer = make_trainer(with_devices(hardware, len(batches.numbers())), logger=False)
     trainer.predict(AttackModule(attack, folder), batches, return_predictions=False)
     result = batches.results()
     shutil.rmtree(folder)

@@ -7,14 +7,12 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def random_affine(
-    images: Tensor, generator: torch.Generator, shift: float, rotation: float, scale: float, shear: float
-) -> Tensor:
+def random_affine(images: Tensor, draws: Tensor, shift: float, rotation: float, scale: float, shear: float) -> Tensor:
     """Shift, turn, scale and shear each image by its own draw; what comes in from outside is black.
 
     Args:
         images: `(N, C, H, W)` in [0, 1].
-        generator: on the CPU, so that the draws are the same whatever device the images are on.
+        draws: `(5, N)`, uniform in [-1, 1]: each image's share of the largest rotation, scale, shear and shifts.
         shift: largest shift in pixels, along each axis.
         rotation: largest turn in degrees.
         scale: largest relative change of size (0.1: from 90% to 110%).
@@ -23,16 +21,15 @@ def random_affine(
     Returns:
         `(N, C, H, W)` in [0, 1].
     """
-    count, _, height, width = images.shape
-    draw = torch.rand(5, count, generator=generator) * 2 - 1
-    angle = draw[0] * math.radians(rotation)
-    size = 1 + draw[1] * scale
+    height, width = images.shape[2:]
+    angle = draws[0] * math.radians(rotation)
+    size = 1 + draws[1] * scale
     cosine, sine = angle.cos() * size, angle.sin() * size
-    slant = draw[2] * shear
+    slant = draws[2] * shear
     theta = torch.stack(
         [
-            torch.stack([cosine, cosine * slant - sine, draw[3] * 2 * shift / width], dim=1),
-            torch.stack([sine, sine * slant + cosine, draw[4] * 2 * shift / height], dim=1),
+            torch.stack([cosine, cosine * slant - sine, draws[3] * 2 * shift / width], dim=1),
+            torch.stack([sine, sine * slant + cosine, draws[4] * 2 * shift / height], dim=1),
         ],
         dim=1,
     ).to(images)

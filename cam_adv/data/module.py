@@ -63,10 +63,13 @@ class BatchLoader:
         device = self.data.images.device
         for batch in range(len(self)):
             whole = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            mine = whole[self.rank :: self.world_size].to(device)
+            # Drawn for the whole batch: a process augments its images as a single one would have.
+            draws = torch.rand(5, len(whole), generator=generator) * 2 - 1
+            shard = slice(self.rank, None, self.world_size)
+            mine = whole[shard].to(device)
             images = self.data.images[mine].float().div_(255)
             if self.augmentation is not None:
-                images = random_affine(images, generator, **vars(self.augmentation))
+                images = random_affine(images, draws[:, shard], **vars(self.augmentation))
             yield images, self.data.labels[mine]
 
 

@@ -43,7 +43,7 @@ def torchvision_images(dataset: str, root: str, download: bool) -> Source:
             getattr(datasets, dataset)(Path(root).expanduser(), train=train, download=download)
             for train in (True, False)
         ]
-    except (RuntimeError, OSError, ValueError, AssertionError, EOFError) as error:
+    except Exception as error:  # damaged bytes make torchvision raise many kinds
         present = sorted(file.name for file in raw.glob("*-ubyte")) if raw.is_dir() else []
         if present:
             raise UserError(
@@ -58,10 +58,13 @@ def torchvision_images(dataset: str, root: str, download: bool) -> Source:
             "dataset.root=ROOT dataset.download=false.",
         ) from error
     train, test = (LabelledImages(part.data.unsqueeze(1), part.targets.long()) for part in parts)
+    classes = len(parts[0].classes)
     for part in (train, test):
-        if len(part.images) != len(part.labels):
+        low, high = part.labels.aminmax()
+        if len(part.images) != len(part.labels) or low < 0 or high >= classes:
             raise UserError(
-                f"{dataset} in {raw} has {len(part.images)} images but {len(part.labels)} labels.",
+                f"{dataset} in {raw} has {len(part.images)} images, and {len(part.labels)} labels from {low} "
+                f"to {high} for {classes} classes.",
                 "Delete that folder and run with dataset.download=true, or put whole files there.",
             )
     return train, test, tuple(str(name).split(" - ")[0] for name in parts[0].classes)
@@ -108,8 +111,11 @@ def _read_picture(file: Path, size: int, gray: bool) -> Tensor:
 
     try:
         with Image.open(file) as picture:
-            squared = ImageOps.fit(picture.convert("L" if gray else "RGB"), (size, size))
-    except (OSError, ValueError, SyntaxError) as error:
+            upright = ImageOps.exif_transpose(picture)
+            if upright.mode.startswith("I"):  # 16 bits: Pillow's own conversion would cut, not scale
+                upright = Image.fromarray((np.asarray(upright) / 257).round().astype(np.uint8))
+            squared = ImageOps.fit(upright.convert("L" if gray else "RGB"), (size, size))
+    except Exception as error:  # damaged bytes make Pillow raise many kinds
         raise UserError(
             f"{file} can't be read as a picture: {error}.", "Remove the file or replace it with a whole one."
         ) from error

@@ -29,8 +29,8 @@ class LabelledImages:
     def digest(self) -> str:
         """A SHA-256 over shape, pixels and labels: equal data has equal digests on every machine."""
         state = hashlib.sha256(str(tuple(self.images.shape)).encode())
-        state.update(self.images.contiguous().numpy().data)
-        state.update(self.labels.contiguous().numpy().data)
+        state.update(self.images.cpu().contiguous().numpy().data)
+        state.update(self.labels.cpu().contiguous().numpy().data)
         return state.hexdigest()
 
 

@@ -17,7 +17,7 @@ from cam_adv.evaluation.intervals import Rate, wilson
 def write_whole(path: Path, text: str) -> None:
     """Write a text file that appears whole or not at all."""
     unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(text)
+    unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)
 
 

@@ -11,6 +11,7 @@ from cam_adv.attack.latent_walk import recorded_steps
 from cam_adv.attack.result import AttackResult
 from cam_adv.evaluation.assessment import Assessment
 from cam_adv.evaluation.opinions import Witnesses
+from cam_adv.naming import file_name
 from cam_adv.report.animation import write_gif
 from cam_adv.report.contact_sheet import draw_contact_sheet
 from cam_adv.report.curves import draw_terms, draw_training
@@ -74,7 +75,7 @@ def draw_walk(frames: list[Frame], source: str, target: str, class_names: tuple[
     """The walk of one picture as a strip and as an animation, `<source>_to_<target>.png` and `.gif`."""
     kept = recorded_steps(len(frames) - 2, STRIP_FRAMES - 1)
     strip = [frames[0], *(frames[1 + position] for position in kept)]
-    name = f"{source}_to_{target}"
+    name = file_name(f"{source}_to_{target}")
     heading = f"From {source} to {target}: what the victim says, what the judge says, and the CAM of {source}"
     draw_strip(strip, heading, class_names, figures / f"{name}.png")
     write_gif(frames, class_names, figures / f"{name}.gif", FRAME_MILLISECONDS)

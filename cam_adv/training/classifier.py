@@ -5,6 +5,8 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cam_adv.training.randomness import step_generator
+
 ADVERSARIAL_STEPS = 2
 ADVERSARIAL_STRIDE = 0.75
 """Gradient steps that perturb an image in adversarial training, and the length of each as a share of the radius."""
@@ -24,6 +26,7 @@ class ClassifierModule(LightningModule):
         label_smoothing: float = 0.0,
         pixel_noise: float = 0.0,
         adversarial_radius: float = 0.0,
+        seed: int = 0,
     ) -> None:
         """
         Args:
@@ -35,6 +38,7 @@ class ClassifierModule(LightningModule):
                 has its own, uniform between 0 and this.
             adversarial_radius: L2 radius of the perturbations that training images get from `ADVERSARIAL_STEPS`
                 steps up the loss (adversarial training, Madry et al. 2018); 0: none.
+            seed: of the pixel noise.
         """
         super().__init__()
         self.save_hyperparameters(ignore=["network"])
@@ -54,7 +58,7 @@ class ClassifierModule(LightningModule):
     def _noisy(self, images: Tensor) -> Tensor:
         if self.hparams["pixel_noise"] == 0:
             return images
-        generator = torch.Generator().manual_seed(self.global_step)
+        generator = step_generator(self, self.hparams["seed"])
         deviation = self.hparams["pixel_noise"] * torch.rand(len(images), 1, 1, 1, generator=generator)
         return images + (deviation * torch.randn(images.shape, generator=generator)).to(images)
 
@@ -95,7 +99,8 @@ class ClassifierModule(LightningModule):
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=self.hparams["learning_rate"],
-            total_steps=int(self.trainer.estimated_stepping_batches),
+            # With five steps or fewer the rise would take no step at all, and OneCycleLR divides by its length.
+            total_steps=max(6, int(self.trainer.estimated_stepping_batches)),
             pct_start=0.2,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

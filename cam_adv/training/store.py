@@ -53,7 +53,7 @@ class Entry:
 
     def metrics(self) -> dict[str, float]:
         """What was measured when the model was made."""
-        return json.loads((self.folder / "metrics.json").read_text())
+        return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
 
     def load_into(self, module: nn.Module) -> None:
         """Put the stored weights into a module of the same architecture; nothing but tensors is unpickled.
@@ -61,15 +61,14 @@ class Entry:
         Raises:
             UserError: the checkpoint is damaged or of another architecture.
         """
-        path = self.folder / CHECKPOINT
+        path, remedy = self.folder / CHECKPOINT, f"Delete {self.folder}, or train it anew with retrain=true."
+        checkpoint = read_checkpoint(path, remedy)
         try:
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
             module.load_state_dict(checkpoint["state_dict"])
             self.metrics()
-        except Exception as error:  # torch.load raises many kinds for damaged bytes: all mean the same here
+        except (KeyError, RuntimeError, OSError, ValueError) as error:
             raise UserError(
-                f"The stored model {path} is damaged ({type(error).__name__}).",
-                f"Delete {self.folder}, or train it anew with retrain=true.",
+                f"The stored model {path} is not this network's ({type(error).__name__}).", remedy
             ) from error
 
     @contextmanager
@@ -108,5 +107,17 @@ class Entry:
             self.training_folder.replace(self.folder)
 
 
+def read_checkpoint(path: Path, remedy: str) -> dict[str, Any]:
+    """Read a checkpoint; nothing but tensors and plain values is unpickled.
+
+    Raises:
+        UserError: it is damaged, or holds something else; `remedy` says what to do then.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises many kinds for damaged bytes: all mean the same here
+        raise UserError(f"The model {path} is damaged ({type(error).__name__}).", remedy) from error
+
+
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cam_adv.networks.svae import SVAE, bernoulli_nats
+from cam_adv.training.randomness import step_generator
 
 
 class SVAEGAN(LightningModule):
@@ -48,8 +49,7 @@ class SVAEGAN(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         images, labels = batch
-        seed = self.hparams["seed"] * 1_000_003 + self.global_step
-        generator = torch.Generator().manual_seed(seed)
+        generator = step_generator(self, self.hparams["seed"])
         if self.current_epoch < self.hparams["svae_epochs"]:
             terms = self._objective(images, labels, generator)
         else:

@@ -57,6 +57,14 @@ def main_device(hardware: HardwareSettings) -> torch.device:
     return torch.device("cuda", 0) if uses_gpu(hardware) else torch.device("cpu")
 
 
+def with_devices(hardware: HardwareSettings, useful: int) -> HardwareSettings:
+    """The same hardware with no more devices than have something to do."""
+    devices = min(hardware.devices, useful)
+    return hardware.model_copy(
+        update={"devices": devices, "strategy": hardware.strategy if devices > 1 else "single"}
+    )
+
+
 def make_trainer(hardware: HardwareSettings, **options: Any) -> Trainer:
     """A quiet Trainer on this hardware; `options` are Lightning's own.
 

@@ -4,6 +4,7 @@ import hashlib
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ from hydra.utils import get_object, instantiate
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch import nn
+from torch import Tensor, nn
 
 from cam_adv.data.module import Augmentation, ImageDataModule
 from cam_adv.data.splits import ImageSplits
 from cam_adv.errors import UserError
-from cam_adv.networks.check import check_classifier
+from cam_adv.networks.check import check_classifier, check_generator
 from cam_adv.settings import (
     ClassifierTraining,
     EnsembleSettings,
@@ -30,7 +31,7 @@ from cam_adv.settings import (
     VictimSettings,
 )
 from cam_adv.training.classifier import ClassifierModule
-from cam_adv.training.store import CHECKPOINT, Entry
+from cam_adv.training.store import CHECKPOINT, Entry, read_checkpoint
 from cam_adv.training.svae_gan import SVAEGAN
 from cam_adv.training.trainer import TrainingProgress, make_trainer
 
@@ -101,30 +102,30 @@ class Workshop:
 
         Everything that can be read is read first, so that a damaged file ends the run before it trains.
         """
-        trainings = {model.title: model.training for model in models if model.training is not None}
-        missing = {title: training for title, training in trainings.items() if retrain or not training.entry.exists()}
-        for title, training in trainings.items():
-            if title not in missing:
-                training.entry.load_into(training.module)
-        for title, training in missing.items():
-            training.entry.create(lambda folder: self._train(title, training, folder), anew=retrain)  # noqa: B023
+        trainings = [(model.title, model.training) for model in models if model.training is not None]
+        missing = [(title, training) for title, training in trainings if retrain or not training.entry.exists()]
+        for pair in trainings:
+            if pair not in missing:
+                pair[1].entry.load_into(pair[1].module)
+        for title, training in missing:
+            training.entry.create(partial(self._train, title, training), anew=retrain)
             training.entry.load_into(training.module)
         for model in models:
             model.network.eval().requires_grad_(False)
 
     def _victim(self, settings: VictimSettings) -> Model:
         if settings.training is not None:
-            return self._classifier("victim", settings, settings.training)
+            return self._classifier("victim", settings.name, settings, settings.training)
         return Model(f"victim {settings.name}", self._network(settings), None)
 
     def _ensemble(self, role: str, settings: EnsembleSettings) -> dict[str, Model]:
         return {
-            name: self._classifier(role, member, member.training(settings.training))
+            name: self._classifier(role, name, member, member.trained(settings.training))
             for name, member in settings.members.items()
         }
 
     def _classifier(
-        self, role: str, settings: VictimSettings | MemberSettings, training: ClassifierTraining
+        self, role: str, name: str, settings: VictimSettings | MemberSettings, training: ClassifierTraining
     ) -> Model:
         module = ClassifierModule(
             self._network(settings),
@@ -133,19 +134,25 @@ class Workshop:
             training.label_smoothing,
             training.pixel_noise,
             training.adversarial_radius,
+            settings.seed,
         )
-        return self._model(role, settings, module, training, training.epochs)
+        return self._model(role, name, settings, module, training, training.epochs)
 
     def _network(self, settings: VictimSettings | MemberSettings) -> nn.Module:
         network = self._build(settings.network, settings.seed)
-        few = self.splits.train.images[:8].float() / 255
-        check_classifier(network, few, self.splits.num_classes, settings.network["_target_"])
+        check_classifier(network, self._few(), self.splits.num_classes, settings.network["_target_"])
         return network
+
+    def _few(self) -> Tensor:
+        """A few training images `(n, C, H, W)` in [0, 1], to try a network on."""
+        return self.splits.train.images[:8].float() / 255
 
     def _generator(self, settings: GeneratorSettings) -> Model:
         training = settings.training
+        network = self._build(settings.network, settings.seed)
+        check_generator(network, self._few(), self.splits.num_classes, settings.network["_target_"])
         module = SVAEGAN(
-            self._build(settings.network, settings.seed),
+            network,
             training.svae_epochs,
             training.discriminator_epochs,
             training.learning_rate,
@@ -154,7 +161,7 @@ class Workshop:
             settings.seed,
         )
         epochs = training.svae_epochs + training.discriminator_epochs
-        return self._model("generator", settings, module, training, epochs)
+        return self._model("generator", settings.name, settings, module, training, epochs)
 
     def _build(self, target: dict[str, Any], seed: int) -> nn.Module:
         """Instantiate a network with weights drawn from `seed`.
@@ -183,11 +190,18 @@ class Workshop:
     def _model(
         self,
         role: str,
+        name: str,
         settings: VictimSettings | MemberSettings | GeneratorSettings,
         module: ClassifierModule | SVAEGAN,
         training: ClassifierTraining | GeneratorTraining,
         epochs: int,
     ) -> Model:
+        if training.batch_size < self.hardware.devices:
+            raise UserError(
+                f"The {role} {name} is trained with batches of {training.batch_size}, less than an image for each of "
+                f"{self.hardware.devices} devices.",
+                "Raise its training.batch_size, or lower hardware.devices.",
+            )
         recipe = {
             "dataset": self.splits.train.digest(),
             "role": role,
@@ -197,11 +211,11 @@ class Workshop:
             "seed": settings.seed,
         }
         return Model(
-            title=f"{role} {settings.name}",
+            title=f"{role} {name}",
             network=module.network,
             training=Training(
                 module=module,
-                entry=Entry(self.store, f"{role}-{settings.name}-{self.dataset}", recipe),
+                entry=Entry(self.store, f"{role}-{name}-{self.dataset}", recipe),
                 epochs=epochs,
                 batch_size=training.batch_size,
                 seed=settings.seed,
@@ -212,6 +226,8 @@ class Workshop:
     def _train(self, title: str, training: Training, folder: Path) -> dict[str, float]:
         """Train in `folder`, going on from a checkpoint that an interrupted training left there."""
         checkpoint = folder / CHECKPOINT
+        if checkpoint.exists():
+            read_checkpoint(checkpoint, remedy=f"Delete {folder}: the training then starts anew.")
         trainer = make_trainer(
             self.hardware,
             max_epochs=training.epochs,
