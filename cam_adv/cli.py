@@ -29,29 +29,18 @@ def _task(config: DictConfig) -> float | None:
     try:
         settings = settings_from(config)
         folder = Path(HydraConfig.get().runtime.output_dir)
-        claim(folder, OmegaConf.to_yaml(config, resolve=True))
+        if settings.retrain and HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise UserError(
+                "retrain=true in a sweep would train every model anew in each job.",
+                "Run cam-adv retrain=true once, then the sweep without it.",
+            )
         from cam_adv.study import run
 
-        return run(settings, folder)
+        return run(settings, folder, OmegaConf.to_yaml(config, resolve=True))
     except UserError as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise  # the sweep's other jobs go on, and the reason is told at its end
         _refuse(error, error.what, error.remedy)
-
-
-def claim(folder: Path, config: str) -> None:
-    """Take a run folder for this run alone by writing its resolved config.
-
-    Raises:
-        UserError: another run has it.
-    """
-    try:
-        with (folder / "config.yaml").open("x", encoding="utf-8") as file:
-            file.write(config)
-    except FileExistsError as error:
-        raise UserError(
-            f"{folder} belongs to another run.", "Give another hydra.run.dir, or remove that folder first."
-        ) from error
 
 
 def main() -> None:
@@ -97,7 +86,8 @@ def _spelling(path: str) -> str:
     """Did you mean …? where a key of the default config is spelt nearly so."""
     with hydra.initialize_config_module("cam_adv.conf", version_base="1.3"):
         known = _paths(OmegaConf.to_container(hydra.compose("config"), resolve=False))
-    close = difflib.get_close_matches(path, known, n=1)
+    # A key of the default config that the chosen groups haven't got is no suggestion.
+    close = difflib.get_close_matches(path, [one for one in known if one != path], n=1)
     return f"Did you mean {close[0]}? " if close else ""
 
 

@@ -147,7 +147,7 @@ class HardwareSettings(Section):
     accelerator: Literal["auto", "cpu", "gpu"]
     devices: Count
     strategy: Literal["single", "ddp"]
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
 class Weights(Section):
@@ -155,8 +155,8 @@ class Weights(Section):
 
     f2: of J_2 = E CE(f2(z + spread·sigma·eps), y'), the latent classifier's view of y'.
     surrogates: of the surrogates' mean cross-entropy on G(z) against y'.
-    discriminator: of BCE(D(z), 1), which keeps the code where the prior has mass.
-    norm: of ‖z‖₂.
+    discriminator: of BCE(D(z), 1), which asks the discriminator to take the code for a prior sample.
+    norm: of ‖z‖₂, which keeps the code from drifting out to where the discriminator knows nothing.
     """
 
     f2: NotNegative
@@ -199,6 +199,15 @@ class AttackSettings(Section):
     latent_noise: LatentNoise
     views: Views
     multiplier: Target
+
+    @model_validator(mode="after")
+    def _aim_reaches_what_counts(self) -> "AttackSettings":
+        if self.keep_best and self.aim < self.confidence:
+            raise UserError(
+                f"attack.aim={self.aim} asks less of the victim than attack.confidence={self.confidence}.",
+                "Set attack.aim to attack.confidence or a little more.",
+            )
+        return self
 
     @model_validator(mode="after")
     def _target_is_another_class(self) -> "AttackSettings":

@@ -1,4 +1,4 @@
-"""The chain from settings to a report: data, models, attack, verdict, pictures.  Knows nothing of Hydra."""
+"""The chain from settings to a report: data, models, attack, verdict, pictures; nothing of the command line."""
 
 import shutil
 import time
@@ -25,8 +25,13 @@ from cam_adv.training.trainer import check_hardware, main_device, make_trainer, 
 from cam_adv.training.workshop import Models, Workshop
 
 
-def run(settings: Settings, folder: Path) -> float | None:
+def run(settings: Settings, folder: Path, config: str) -> float | None:
     """Do what `settings.stage` asks for and leave the report in `folder`.
+
+    Args:
+        settings: what to do.
+        folder: of this run alone; nothing is written into it before all that can be checked is.
+        config: the resolved config, for the folder's `config.yaml`.
 
     Returns:
         What a sampler of settings would maximise: the attack's success rate; None where only a model is trained.
@@ -47,6 +52,7 @@ def run(settings: Settings, folder: Path) -> float | None:
         _select(settings, splits, torch.ones(len(splits.test), dtype=torch.bool))
     workshop = Workshop(splits, settings.dataset.name, settings.outputs / "models", settings.hardware)
     models = workshop.models(settings.model, settings.stage, settings.attack.weights.surrogates > 0)
+    files.claim(folder, config)
     workshop.prepare(models.all(), settings.retrain)
     terminal.print_models(models.all())
     if settings.stage != "attack":
@@ -63,6 +69,8 @@ def _attack(settings: Settings, splits: ImageSplits, models: Models, folder: Pat
     judge = Ensemble({name: model.network for name, model in models.judge.items()})
     witnesses = Witnesses.call(models.victim.network, judge, models.generator.network, test.images[:8], device)
 
+    if witnesses.place is None:
+        print("The victim does not end in global average pooling and one linear layer: it has no exact maps.")
     on_test = witnesses.ask(test.images)
     accuracy = {
         who: (getattr(on_test, who).argmax(dim=1) == test.labels).float().mean().item()
@@ -74,8 +82,9 @@ def _attack(settings: Settings, splits: ImageSplits, models: Models, folder: Pat
 
     references = None
     if "nearest" in plan.starts:
-        codes = in_batches(lambda part: witnesses.generator.encode(part).mean, splits.train.images, device)
-        references = codes, splits.train.labels
+        # Validation images: neither the generator nor any member of the judge was trained on them.
+        codes = in_batches(lambda part: witnesses.generator.encode(part).mean, splits.validation.images, device)
+        references = codes, splits.validation.labels
     surrogates = [model.network for model in models.surrogates.values()]
 
     def attack(selection: Selection, plan: AttackSettings, title: str) -> AttackResult:
@@ -92,19 +101,22 @@ def _attack(settings: Settings, splits: ImageSplits, models: Models, folder: Pat
     rates = files.rates(assessment)
     figures = {
         "images": len(result),
-        "steps": plan.steps,
+        "steps": plan.steps * len(plan.starts),
         "seconds": round(seconds, 2),
         "victim_accuracy": accuracy["victim"],
         "judge_accuracy": accuracy["judge"],
         "f2_accuracy": accuracy["f2"],
+        "median_distance": (result.z - result.z0).norm(dim=1).median().item(),
+        "median_norm": result.z.norm(dim=1).median().item(),
     }
+    figures |= {f"from_{start}": int((result.start == number).sum()) for number, start in enumerate(plan.starts)}
     files.write_attack(assessment, numbers.index, folder / "attack.safetensors")
-    files.write_results(assessment, numbers.index, names, folder / "results.csv")
+    files.write_results(assessment, numbers.index, plan.starts, names, folder / "results.csv")
     gallery.draw_run(assessment, walks, witnesses, plan, names, models, folder)
     write_events(assessment, plan.steps, folder)
     files.write_summary(files.summary(rates, figures), folder / "summary.json")
     terminal.print_attack(f"{plan.name} on {settings.dataset.name}", rates, figures)
-    terminal.print_paths(folder)
+    terminal.print_paths(folder, settings.outputs)
     return rates["success"].rate
 
 
@@ -129,6 +141,7 @@ def walk_batches(
     """
     folder.mkdir(parents=True, exist_ok=True)
     batches = AttackDataModule(data, selection, attack.settings.batch_size, folder)
+    attack.cpu()  # spawned processes get a copy of it, and each moves its own to its device
     trainer = make_trainer(with_devices(hardware, len(batches.numbers())), logger=False)
     trainer.predict(AttackModule(attack, folder), batches, return_predictions=False)
     result = batches.results()

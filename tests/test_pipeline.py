@@ -168,7 +168,7 @@ class TestFigures:
 
     def test_figures_of_the_run(self, study: Study, splits: ImageSplits) -> None:
         summary = study.summary
-        assert (summary["images"], summary["steps"]) == (IMAGES, 6)
+        assert (summary["images"], summary["steps"]) == (IMAGES, 2 * 6)  # six steps from each of two starts
         assert summary["seconds"] > 0
         for who in ("victim_accuracy", "judge_accuracy", "f2_accuracy"):
             right = summary[who] * len(splits.test)
@@ -206,7 +206,7 @@ class TestFolder:
         events = EventAccumulator(str(study.folder))
         events.Reload()
         success = events.Scalars("attack/success_so_far")
-        assert [event.step for event in success] == [0, 2, 4, 6]
+        assert [event.step for event in success] == [0, 4, 8, 12]  # six steps from each of two starts
         assert success[-1].value == pytest.approx(study.summary["success"]["rate"])
         assert len([tag for tag in events.Tags()["scalars"] if tag.startswith("attack/")]) > 3
         assert {"pictures/x", "pictures/x_adv"} <= set(events.Tags()["images"])
@@ -261,6 +261,13 @@ class TestAgain:
         assert not torch.equal(other["index"], study.tensors["index"])
         assert torch.equal(other["victim_probs_x"].argmax(dim=1), other["y"])
         assert stored(study.root) == study.store
+
+    def test_mixed_precision_goes_all_the_way(self, command: Callable[..., Answer], tiny: list[str]) -> None:
+        answer = command(*tiny, "hardware.precision=bf16-mixed", "hydra.run.dir=mixed")
+        assert answer.code == 0, answer.err
+        tensors = load_file("mixed/attack.safetensors")
+        assert tensors["x_adv"].dtype == torch.float32
+        assert torch.allclose(tensors["victim_probs"].sum(dim=1), torch.ones(len(tensors["y"])), atol=1e-5)
 
     def test_every_pair_fills_the_matrix(self, study: Study, command: Callable[..., Answer], tiny: list[str]) -> None:
         overrides = ["attack.target=every", f"outputs={study.root / 'outputs'}", "hydra.run.dir=every"]

@@ -86,11 +86,14 @@ class LatentAttack(nn.Module):
             raise UserError("The images have pixels outside [0, 1].", "Divide 8-bit pixels by 255.")
         with _frozen(self), torch.enable_grad():
             with torch.no_grad():
-                posterior = self.generator.encode(x)
+                encoded = self.generator.encode(x)
+                posterior = Posterior(encoded.mean.to(x.dtype), encoded.deviation.to(x.dtype))
             walk = self._best_walk(posterior, y, target, on_step or (lambda step, active: None))
             with torch.no_grad():
-                x_adv = self.generator.generate(walk.codes)
-        return AttackResult(x, x_adv, posterior.mean, walk.codes, y, target, walk.steps, walk.path, walk.terms)
+                x_adv = self.generator.generate(walk.codes).to(x.dtype)
+        return AttackResult(
+            x, x_adv, posterior.mean, walk.codes, y, target, walk.start, walk.steps, walk.path, walk.terms
+        )
 
     def _best_walk(
         self, posterior: Posterior, y: Tensor, target: Tensor, on_step: Callable[[int, int], None]
@@ -107,7 +110,7 @@ class LatentAttack(nn.Module):
                 target[rows],
                 lambda step, active, number=number: on_step(number * settings.steps + step, active),
             )
-            best = walk if best is None else best.where_better(rows, walk)
+            best = walk if best is None else best.where_better(rows, walk.begun_as(number, number * settings.steps))
             rows = (best.score < math.log(settings.retry_below)).nonzero().squeeze(1)
             if not len(rows):
                 break

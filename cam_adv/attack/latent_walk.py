@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,16 +21,22 @@ class Walk:
 
     codes: `(N, D)`, the codes at the end.
     score: `(N,)`, how good the end is; see `score`.
-    steps: `(N,)`, the step at which the end was met.
+    start: `(N,)`, which of the attack's starts the walk began at.
+    steps: `(N,)`, the step at which the end was met, counted from the first start.
     path: `(N, F, D)`, codes at the recorded steps; the last is the end.
     terms: name → `(N, F)`, terms of the objective and k at the codes of the path.
     """
 
     codes: Tensor
     score: Tensor
+    start: Tensor
     steps: Tensor
     path: Tensor
     terms: dict[str, Tensor]
+
+    def begun_as(self, start: int, steps_before: int) -> "Walk":
+        """The same walk as the attack's start number `start`, after `steps_before` steps from earlier ones."""
+        return replace(self, start=torch.full_like(self.start, start), steps=self.steps + steps_before)
 
     def where_better(self, rows: Tensor, other: "Walk") -> "Walk":
         """This walk, with the rows `rows` `(n,)` replaced by those of `other` (n samples) that score higher."""
@@ -39,7 +45,7 @@ class Walk:
         def merge(mine: Tensor, others: Tensor) -> Tensor:
             return mine.index_copy(0, rows[better], others[better])
 
-        columns = ("codes", "score", "steps", "path")
+        columns = ("codes", "score", "start", "steps", "path")
         merged = {name: merge(getattr(self, name), getattr(other, name)) for name in columns}
         terms = {name: merge(mine, other.terms[name]) for name, mine in self.terms.items()}
         return Walk(**merged, terms=terms)
@@ -106,6 +112,7 @@ def latent_walk(
     adam = Adam(codes, settings.learning_rate)
     best, best_score = codes.clone(), start.new_full((count,), -torch.inf)
     best_step = torch.zeros(count, dtype=torch.long, device=device)
+    best_k = k.clone()
     recorded = recorded_steps(settings.steps, settings.frames)
     path, history, latest = [], [], {}
     walking = torch.arange(count, device=device)
@@ -120,7 +127,7 @@ def latent_walk(
             now = score(terms, settings.aim)
             better = now > best_score[walking] if settings.keep_best else torch.ones_like(now, dtype=torch.bool)
             rows = walking[better]
-            best[rows], best_score[rows], best_step[rows] = codes[rows], now[better], step
+            best[rows], best_score[rows], best_step[rows], best_k[rows] = codes[rows], now[better], step, k[rows]
             for name, value in {**terms.named(), "k": k[walking]}.items():
                 latest.setdefault(name, start.new_zeros(count))[walking] = value
         if step in recorded:
@@ -137,9 +144,9 @@ def latent_walk(
 
     with torch.no_grad():
         end = evaluate(best, torch.arange(count, device=device), settings.steps)
-    path[-1], history[-1] = best, {**end.named(), "k": k}
+    path[-1], history[-1] = best, {**end.named(), "k": best_k}
     stacked = {name: torch.stack([frame[name] for frame in history], dim=1) for name in history[-1]}
-    return Walk(best, best_score, best_step, torch.stack(path, dim=1), stacked)
+    return Walk(best, best_score, torch.zeros_like(best_step), best_step, torch.stack(path, dim=1), stacked)
 
 
 def project(codes: Tensor, origin: Tensor, strength: float | None) -> Tensor:

@@ -22,10 +22,7 @@ def batch_file(folder: Path, number: int) -> Path:
 
 
 class AttackModule(LightningModule):
-    """Runs the attack on each batch and writes its result to a file of its own.
-
-    What is written is whole, so that a run that was stopped can go on with the batches that are missing.
-    """
+    """Runs the attack on each batch and writes its result to a file of its own, whichever process has it."""
 
     def __init__(self, attack: LatentAttack, folder: Path) -> None:
         """`folder`: where the files go."""
@@ -55,7 +52,7 @@ class AttackDataModule(LightningDataModule):
     """The selected images in batches that do not depend on how many processes share them."""
 
     def __init__(self, data: LabelledImages, selection: Selection, batch_size: int, folder: Path) -> None:
-        """`folder`: batches whose file is there are left out."""
+        """`folder`: where the results of the batches are found."""
         super().__init__()
         self.data = data
         self.selection = selection
@@ -66,10 +63,8 @@ class AttackDataModule(LightningDataModule):
         """All batches."""
         return range(-(-len(self.selection) // self.batch_size))
 
-    def predict_dataloader(self) -> "list[Batch]":
-        trainer = self.trainer
-        missing = [number for number in self.numbers() if not batch_file(self.folder, number).exists()]
-        return _BatchesOf(self, missing[trainer.global_rank :: trainer.world_size])
+    def predict_dataloader(self) -> "Shard":
+        return Shard(self, self.numbers()[self.trainer.global_rank :: self.trainer.world_size])
 
     def batch(self, number: int) -> Batch:
         """One batch, on the device that attacks it."""
@@ -84,10 +79,10 @@ class AttackDataModule(LightningDataModule):
         return concatenate([AttackResult.from_tensors(load_tensors(file)) for file in files])
 
 
-class _BatchesOf:
-    """What Lightning iterates over: it asks for a length and an iterator."""
+class Shard:
+    """The batches of one process, as Lightning iterates over them: it asks for a length and an iterator."""
 
-    def __init__(self, data: AttackDataModule, numbers: list[int]) -> None:
+    def __init__(self, data: AttackDataModule, numbers: range) -> None:
         self.data = data
         self.numbers = numbers
 

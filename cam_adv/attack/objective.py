@@ -67,7 +67,7 @@ def evaluate(
     eps: Tensor,
     view: Callable[[Tensor], Tensor] = lambda images: images,
 ) -> Terms:
-    """All terms at codes z.
+    """All terms at codes z, in the precision of z also where mixed precision computes the networks.
 
     Args:
         victim: f1, images to logits.
@@ -82,15 +82,17 @@ def evaluate(
     """
     images = generator.generate(codes)
     cloud = codes.unsqueeze(1) + deviation.unsqueeze(1) * eps.unsqueeze(0)
-    f2_log_probs = _log_prob(generator.classifier(cloud.flatten(0, 1)), target.repeat_interleave(len(eps)))
+    f2_log_probs = _log_prob(
+        generator.classifier(cloud.flatten(0, 1)).to(codes.dtype), target.repeat_interleave(len(eps))
+    )
     f2 = f2_log_probs.unflatten(0, (len(codes), len(eps))).mean(dim=1)
     seen = view(images)
-    views = torch.stack([_log_prob(network(seen), target) for network in surrogates] or [f2])
+    views = torch.stack([_log_prob(network(seen).to(codes.dtype), target) for network in surrogates] or [f2])
     return Terms(
-        log_odds=log_odds_of(victim(images), y),
+        log_odds=log_odds_of(victim(images).to(codes.dtype), y),
         f2=-f2,
         surrogates=-views.mean(dim=0),
-        discriminator=functional.softplus(-generator.discriminator(codes).squeeze(1)),
+        discriminator=functional.softplus(-generator.discriminator(codes).squeeze(1).to(codes.dtype)),
         norm=codes.norm(dim=1),
         believed=views.exp().mean(dim=0).log(),
     )

@@ -19,7 +19,8 @@ class AttackResult:
     x, x_adv: images `(N, C, H, W)` in [0, 1]; x_adv = G(z).
     z0, z: codes `(N, D)`: the posterior mean of x, and where the walk ended.
     y, target: labels `(N,)`.
-    steps: `(N,)`, the step at which z was met.
+    start: `(N,)`, which of the attack's starts the walk to z began at.
+    steps: `(N,)`, the step at which z was met, counted from the first start.
     path: `(N, F, D)`, codes at evenly spaced steps.
     terms: name → `(N, F)`, terms of the objective and the multiplier k along the path.
     """
@@ -30,6 +31,7 @@ class AttackResult:
     z: Tensor
     y: Tensor
     target: Tensor
+    start: Tensor
     steps: Tensor
     path: Tensor
     terms: dict[str, Tensor]

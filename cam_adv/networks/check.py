@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from cam_adv.errors import UserError
 
 
-def check_classifier(network: nn.Module, images: Tensor, num_classes: int, name: str) -> None:
+def check_classifier(network: nn.Module, images: Tensor, num_classes: int, name: str, trained: bool) -> None:
     """Refuse a network that doesn't map images to one logit for each class.
 
     Args:
@@ -14,6 +14,7 @@ def check_classifier(network: nn.Module, images: Tensor, num_classes: int, name:
         images: a few images of the dataset `(N, C, H, W)` in [0, 1].
         num_classes: K.
         name: what the user called it.
+        trained: it comes with its weights, so that a flat response is its own and not the first weights'.
 
     Raises:
         UserError: it doesn't take these images, returns another shape than `(N, K)` or probabilities, or has no
@@ -36,13 +37,16 @@ def check_classifier(network: nn.Module, images: Tensor, num_classes: int, name:
         )
     if not logits.isfinite().all():
         raise UserError(f"{name} returns NaN or infinity for clean images.", "Mend its weights or its layers.")
-    if (logits >= 0).all() and torch.allclose(logits.sum(dim=1), torch.ones(len(images)), atol=1e-4):
+    sums_to_one = torch.allclose(logits.sum(dim=1), torch.ones(len(images)), atol=1e-4)
+    if (logits >= 0).all() and (sums_to_one or (trained and (logits <= 1).all())):
         raise UserError(
             f"{name} returns probabilities, not logits.",
             "Remove the softmax at its end: the loss applies it.",
         )
-    gradient = torch.autograd.grad(logits.sum(dim=0)[0], images)[0] if logits.requires_grad else torch.zeros(1)
-    if not gradient.any():
+    gradient = None
+    if logits.requires_grad:
+        (gradient,) = torch.autograd.grad(logits[:, 0].sum(), images, allow_unused=True)
+    if gradient is None or (trained and not gradient.any()):
         raise UserError(
             f"{name} has no gradient with respect to its images, so that no attack of this kind can follow it.",
             "Remove torch.no_grad, detach or rounding from its forward pass.",

@@ -11,14 +11,15 @@ from cam_adv.evaluation.assessment import Assessment
 
 
 def write_events(assessment: Assessment, steps: int, folder: Path) -> None:
-    """Scalars and images of an attack of `steps` steps, as events in `folder`."""
+    """Scalars and images of an attack of `steps` steps from each start, as events in `folder`."""
     result = assessment.result
     recorded = recorded_steps(steps, result.path.shape[1])
+    budget = steps * (1 + int(result.start.max()))
     with SummaryWriter(str(folder)) as writer:
         for name, values in result.terms.items():
             for step, median in zip(recorded, values.median(dim=0).values.tolist(), strict=True):
                 writer.add_scalar(f"attack/{name.replace(' ', '_')}", median, step)
-        for step in recorded:
+        for step in recorded_steps(budget, len(recorded)):
             so_far = (assessment.verdict.success & (result.steps <= step)).float().mean().item()
             writer.add_scalar("attack/success_so_far", so_far, step)
         shown = slice(0, 64)

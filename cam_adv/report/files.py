@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from cam_adv.attack.result import save_tensors
+from cam_adv.errors import UserError
 from cam_adv.evaluation.assessment import Assessment
 from cam_adv.evaluation.intervals import Rate, wilson
 
@@ -19,6 +21,21 @@ def write_whole(path: Path, text: str) -> None:
     unfinished = path.with_name(path.name + ".part")
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)
+
+
+def claim(folder: Path, config: str) -> None:
+    """Take a run folder for this run alone by writing its resolved config.
+
+    Raises:
+        UserError: another run has it.
+    """
+    try:
+        with (folder / "config.yaml").open("x", encoding="utf-8") as file:
+            file.write(config)
+    except FileExistsError as error:
+        raise UserError(
+            f"{folder} belongs to another run.", "Give another hydra.run.dir, or remove that folder first."
+        ) from error
 
 
 def rates(assessment: Assessment) -> dict[str, Rate]:
@@ -44,7 +61,9 @@ def write_summary(content: dict[str, Any], path: Path) -> None:
     write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
-def write_results(assessment: Assessment, index: Tensor, class_names: tuple[str, ...], path: Path) -> None:
+def write_results(
+    assessment: Assessment, index: Tensor, starts: Sequence[str], class_names: Sequence[str], path: Path
+) -> None:
     """One row for each attacked image: labels by name, confidences in [0, 1], distances in the latent space."""
     result = assessment.result
     distance = (result.z - result.z0).norm(dim=1)
@@ -59,6 +78,7 @@ def write_results(assessment: Assessment, index: Tensor, class_names: tuple[str,
             "index": int(index[row]),
             "y": class_names[result.y[row]],
             "target": class_names[result.target[row]],
+            "start": starts[result.start[row]],
             "steps": int(result.steps[row]),
             "distance": f"{float(distance[row]):.4f}",
         }

@@ -1,6 +1,7 @@
 """All figures of a run."""
 
 import logging
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from cam_adv.report.animation import write_gif
 from cam_adv.report.contact_sheet import draw_contact_sheet
 from cam_adv.report.curves import draw_terms, draw_training
 from cam_adv.report.matrix import draw_matrix
-from cam_adv.report.strip import Frame, draw_strip
+from cam_adv.report.strip import Frame, cam_scale, draw_strip
 from cam_adv.report.walk import walk_frames
 from cam_adv.settings import AttackSettings
 from cam_adv.training.workshop import Models
@@ -60,9 +61,10 @@ def draw_run(
     figures.mkdir()
     for row in range(len(walks)):
         frames = walk_frames(walks, row, plan.frames, witnesses)
-        draw_walk(frames, class_names[walks.y[row]], class_names[walks.target[row]], class_names, figures)
+        source, target = class_names[walks.y[row]], class_names[walks.target[row]]
+        animation = draw_walk(frames, source, target, class_names, figures)
         if row == 0:
-            write_gif(frames, class_names, folder / "trajectory.gif", FRAME_MILLISECONDS)
+            shutil.copyfile(animation, folder / "trajectory.gif")
     draw_pairs(assessment, class_names, figures / "pairs.png")
     if plan.target == "every":
         draw_success_matrix(assessment, class_names, figures / "matrix.png")
@@ -71,14 +73,21 @@ def draw_run(
     draw_trainings(entries, figures / "trainings.png")
 
 
-def draw_walk(frames: list[Frame], source: str, target: str, class_names: tuple[str, ...], figures: Path) -> None:
-    """The walk of one picture as a strip and as an animation, `<source>_to_<target>.png` and `.gif`."""
+def draw_walk(frames: list[Frame], source: str, target: str, class_names: tuple[str, ...], figures: Path) -> Path:
+    """The walk of one picture as a strip and as an animation, `<source>_to_<target>.png` and `.gif`.
+
+    Returns:
+        The animation's path.
+    """
     kept = recorded_steps(len(frames) - 2, STRIP_FRAMES - 1)
     strip = [frames[0], *(frames[1 + position] for position in kept)]
     name = file_name(f"{source}_to_{target}")
     heading = f"From {source} to {target}: what the victim says, what the judge says, and the CAM of {source}"
-    draw_strip(strip, heading, class_names, figures / f"{name}.png")
+    cams = [frame.cam for frame in frames if frame.cam is not None]
+    scale = cam_scale(cams) if cams else None  # of the whole walk, so that the strip and the animation agree
+    draw_strip(strip, heading, class_names, figures / f"{name}.png", scale)
     write_gif(frames, class_names, figures / f"{name}.gif", FRAME_MILLISECONDS)
+    return figures / f"{name}.gif"
 
 
 def draw_pairs(assessment: Assessment, class_names: tuple[str, ...], path: Path) -> None:

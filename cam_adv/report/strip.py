@@ -121,11 +121,13 @@ def draw_scale(axes: Axes, overlay: AxesImage, points: float) -> None:
     bar.outline.set_linewidth(0.4)
 
 
-def strip_figure(frames: Sequence[Frame], heading: str, class_names: Sequence[str]) -> Figure:
+def strip_figure(
+    frames: Sequence[Frame], heading: str, class_names: Sequence[str], scale: float | None = None
+) -> Figure:
     """The strip as a figure: a column a frame, in the order given.
 
-    All CAMs share one symmetric scale, so that a change of colour is a change of evidence. The row of CAMs is
-    left out where no frame has one.
+    All CAMs share one symmetric scale, so that a change of colour is a change of evidence: from -scale to scale,
+    or to the frames' own largest magnitude. The row of CAMs is left out where no frame has one.
     """
     if not frames:
         raise ValueError("a strip needs at least one frame")
@@ -157,7 +159,7 @@ def strip_figure(frames: Sequence[Frame], heading: str, class_names: Sequence[st
         wspace=gap / panel,
         hspace=between / tall,
     )
-    scale = cam_scale(cams) if cams else 1.0
+    scale = scale or (cam_scale(cams) if cams else 1.0)
     for column, frame in enumerate(frames):
         _draw_answers(figure.add_subplot(grid[0, column]), frame, class_names)
         if frame.cam is not None:
@@ -177,9 +179,11 @@ def strip_figure(frames: Sequence[Frame], heading: str, class_names: Sequence[st
     return figure
 
 
-def draw_strip(frames: Sequence[Frame], heading: str, class_names: Sequence[str], path: Path) -> None:
+def draw_strip(
+    frames: Sequence[Frame], heading: str, class_names: Sequence[str], path: Path, scale: float | None = None
+) -> None:
     """Write the strip of up to a dozen frames as a picture to path; see strip_figure."""
-    strip_figure(frames, heading, class_names).savefig(path, dpi=DPI)
+    strip_figure(frames, heading, class_names, scale).savefig(path, dpi=DPI)
 
 
 def _text_column(frame: Frame, class_names: Sequence[str]) -> float:

@@ -47,10 +47,10 @@ def print_attack(heading: str, rates: Mapping[str, Rate], figures: Mapping[str, 
     Console().print("  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
 
 
-def print_paths(folder: Path) -> None:
-    """Where to look."""
+def print_paths(folder: Path, outputs: Path) -> None:
+    """Where to look: the run's files, and the root of everything for TensorBoard."""
     print(f"look at   {folder}")
     for path in sorted(folder.rglob("*")):
         if path.suffix in (".png", ".gif", ".csv", ".json", ".safetensors"):
             print(f"          {path.relative_to(folder)}")
-    print(f"curves    tensorboard --logdir {folder.parents[1]}")
+    print(f"curves    tensorboard --logdir {outputs.resolve()}")

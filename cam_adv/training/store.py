@@ -71,6 +71,16 @@ class Entry:
                 f"The stored model {path} is not this network's ({type(error).__name__}).", remedy
             ) from error
 
+    def check_interrupted(self) -> None:
+        """Make sure that a training that was interrupted can go on.
+
+        Raises:
+            UserError: its checkpoint is damaged.
+        """
+        checkpoint = self.training_folder / CHECKPOINT
+        if checkpoint.exists():
+            read_checkpoint(checkpoint, f"Delete {self.training_folder}: the training then starts anew.")
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold this entry alone, so that of two runs that want the same model one trains and one waits."""

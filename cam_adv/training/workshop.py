@@ -31,7 +31,7 @@ from cam_adv.settings import (
     VictimSettings,
 )
 from cam_adv.training.classifier import ClassifierModule
-from cam_adv.training.store import CHECKPOINT, Entry, read_checkpoint
+from cam_adv.training.store import CHECKPOINT, Entry
 from cam_adv.training.svae_gan import SVAEGAN
 from cam_adv.training.trainer import TrainingProgress, make_trainer
 
@@ -107,6 +107,8 @@ class Workshop:
         for pair in trainings:
             if pair not in missing:
                 pair[1].entry.load_into(pair[1].module)
+            elif not retrain:
+                pair[1].entry.check_interrupted()
         for title, training in missing:
             training.entry.create(partial(self._train, title, training), anew=retrain)
             training.entry.load_into(training.module)
@@ -116,7 +118,7 @@ class Workshop:
     def _victim(self, settings: VictimSettings) -> Model:
         if settings.training is not None:
             return self._classifier("victim", settings.name, settings, settings.training)
-        return Model(f"victim {settings.name}", self._network(settings), None)
+        return Model(f"victim {settings.name}", self._network(settings, trained=True), None)
 
     def _ensemble(self, role: str, settings: EnsembleSettings) -> dict[str, Model]:
         return {
@@ -138,9 +140,9 @@ class Workshop:
         )
         return self._model(role, name, settings, module, training, training.epochs)
 
-    def _network(self, settings: VictimSettings | MemberSettings) -> nn.Module:
+    def _network(self, settings: VictimSettings | MemberSettings, trained: bool = False) -> nn.Module:
         network = self._build(settings.network, settings.seed)
-        check_classifier(network, self._few(), self.splits.num_classes, settings.network["_target_"])
+        check_classifier(network, self._few(), self.splits.num_classes, settings.network["_target_"], trained)
         return network
 
     def _few(self) -> Tensor:
@@ -203,12 +205,13 @@ class Workshop:
                 "Raise its training.batch_size, or lower hardware.devices.",
             )
         recipe = {
-            "dataset": self.splits.train.digest(),
+            "dataset": [part.digest() for part in (self.splits.train, self.splits.validation, self.splits.test)],
             "role": role,
             "network": settings.network,
             "code": _code_digest(settings.network["_target_"]),
             "training": training.model_dump(mode="json"),
             "seed": settings.seed,
+            "precision": self.hardware.precision,
         }
         return Model(
             title=f"{role} {name}",
@@ -226,13 +229,11 @@ class Workshop:
     def _train(self, title: str, training: Training, folder: Path) -> dict[str, float]:
         """Train in `folder`, going on from a checkpoint that an interrupted training left there."""
         checkpoint = folder / CHECKPOINT
-        if checkpoint.exists():
-            read_checkpoint(checkpoint, remedy=f"Delete {folder}: the training then starts anew.")
         trainer = make_trainer(
             self.hardware,
             max_epochs=training.epochs,
             reload_dataloaders_every_n_epochs=1,
-            logger=TensorBoardLogger(folder, name="", version=""),
+            logger=TensorBoardLogger(folder, name="", version="", default_hp_metric=False),
             callbacks=[
                 ModelCheckpoint(folder, filename=checkpoint.stem, enable_version_counter=False),
                 TrainingProgress(title),
