@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from cam_adv.attack.latent_attack import LatentAttack
-from cam_adv.attack.latent_walk import latent_walk, project, recorded_steps, score
+from cam_adv.attack.latent_walk import evenly_spaced, latent_walk, project, score
 from cam_adv.attack.multiplier import DualAscent, Published, log_odds_of
 from cam_adv.attack.objective import Terms, evaluate, shaken
 from cam_adv.attack.result import AttackResult, concatenate, load_tensors, save_tensors
@@ -107,9 +107,9 @@ def test_projection_by_hand() -> None:
     assert project(origin, origin, 0.0).tolist() == [[0.0, 0.0]]
 
 
-def test_recorded_steps_hold_both_ends() -> None:
-    assert recorded_steps(500, 6) == [0, 100, 200, 300, 400, 500]
-    assert recorded_steps(3, 25) == [0, 1, 2, 3]
+def test_evenly_spaced_hold_both_ends() -> None:
+    assert evenly_spaced(500, 6) == [0, 100, 200, 300, 400, 500]
+    assert evenly_spaced(3, 25) == [0, 1, 2, 3]
 
 
 def test_a_kept_code_ranks_above_every_other() -> None:

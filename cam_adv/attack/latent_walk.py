@@ -62,9 +62,9 @@ def score(terms: Terms, aim: float) -> Tensor:
     return torch.where(kept, terms.believed, lowest + terms.log_odds)
 
 
-def recorded_steps(steps: int, frames: int) -> list[int]:
-    """`frames` evenly spaced steps from 0 to `steps`, or all of them where there are fewer."""
-    return torch.linspace(0, steps, min(frames, steps + 1), dtype=torch.float64).round().long().tolist()
+def evenly_spaced(last: int, count: int) -> list[int]:
+    """`count` whole numbers from 0 to `last`, evenly spaced, or all of them where there are fewer."""
+    return torch.linspace(0, last, min(count, last + 1), dtype=torch.float64).round().long().tolist()
 
 
 class Adam:
@@ -113,7 +113,7 @@ def latent_walk(
     best, best_score = codes.clone(), start.new_full((count,), -torch.inf)
     best_step = torch.zeros(count, dtype=torch.long, device=device)
     best_k = k.clone()
-    recorded = recorded_steps(settings.steps, settings.frames)
+    recorded = evenly_spaced(settings.steps, settings.frames)
     path, history, latest = [], [], {}
     walking = torch.arange(count, device=device)
 

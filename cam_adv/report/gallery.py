@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator, ScalarEvent
 
-from cam_adv.attack.latent_walk import recorded_steps
+from cam_adv.attack.latent_walk import evenly_spaced
 from cam_adv.attack.result import AttackResult
 from cam_adv.evaluation.assessment import Assessment
 from cam_adv.evaluation.opinions import Witnesses
@@ -79,7 +79,7 @@ def draw_walk(frames: list[Frame], source: str, target: str, class_names: tuple[
     Returns:
         The animation's path.
     """
-    kept = recorded_steps(len(frames) - 2, STRIP_FRAMES - 1)
+    kept = evenly_spaced(len(frames) - 2, STRIP_FRAMES - 1)
     strip = [frames[0], *(frames[1 + position] for position in kept)]
     name = file_name(f"{source}_to_{target}")
     heading = f"From {source} to {target}: what the victim says, what the judge says, and the CAM of {source}"
@@ -91,8 +91,8 @@ def draw_walk(frames: list[Frame], source: str, target: str, class_names: tuple[
 
 
 def draw_pairs(assessment: Assessment, class_names: tuple[str, ...], path: Path) -> None:
-    """The first pairs x, x' with what is said of x', failures included."""
-    shown = slice(0, PAIRS_ON_A_SHEET)
+    """Pairs x, x' from all over the results with what is said of x', failures included."""
+    shown = torch.tensor(evenly_spaced(len(assessment.result) - 1, PAIRS_ON_A_SHEET))
     victim, judge = assessment.on_x_adv.victim[shown].max(dim=1), assessment.on_x_adv.judge[shown].max(dim=1)
     result = assessment.result
     draw_contact_sheet(
@@ -121,7 +121,7 @@ def draw_success_matrix(assessment: Assessment, class_names: tuple[str, ...], pa
 
 def draw_attack_terms(assessment: Assessment, steps: int, path: Path) -> None:
     """The terms of the objective against the steps of the walk."""
-    recorded = recorded_steps(steps, assessment.result.path.shape[1])
+    recorded = evenly_spaced(steps, assessment.result.path.shape[1])
     draw_terms(torch.tensor(recorded), assessment.result.terms, "Terms of the attack's objective", path)
 
 

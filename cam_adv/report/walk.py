@@ -2,7 +2,7 @@
 
 import torch
 
-from cam_adv.attack.latent_walk import recorded_steps
+from cam_adv.attack.latent_walk import evenly_spaced
 from cam_adv.attack.result import AttackResult
 from cam_adv.evaluation.opinions import Witnesses
 from cam_adv.report.strip import Frame
@@ -27,7 +27,7 @@ def walk_frames(result: AttackResult, row: int, count: int, witnesses: Witnesses
         walked = torch.cat([z0 + share * (walked[0] - z0), walked])
         captions = ["z0 to start"] * len(share) + captions
     captions[0], captions[-1] = "G(z0)", "x'"
-    chosen = recorded_steps(len(walked) - 1, count)
+    chosen = evenly_spaced(len(walked) - 1, count)
     images = torch.cat([result.x[row : row + 1], witnesses.draw(walked[chosen])])
     opinions = witnesses.ask(images)
     y = int(result.y[row])
