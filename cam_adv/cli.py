@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cam_adv.errors import UserError
 from cam_adv.naming import file_name
+from cam_adv.sweep.callback import reported_sweep
 
 OmegaConf.register_new_resolver("folder_name", file_name, replace=True)
 
@@ -48,7 +49,8 @@ def main() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises to here instead of printing and exiting
     sys.path.append(str(Path.cwd()))  # a network of the user's own may stand where the command is started
     try:
-        _task()
+        with reported_sweep():
+            _task()
     except UserError as error:
         _refuse(error, error.what, error.remedy)
     except (HydraException, OmegaConfBaseException) as error:

@@ -10,15 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from cam_adv.report.strip import DPI, HEADING_SIZE, QUIET
+from cam_adv.report.style import COLORS, DASHES, DPI, HEADING_SIZE, LEGEND, LOG_SPAN, PANEL, QUIET
 
-# Okabe and Ito's colours, told apart by every kind of colour sight; dashes tell a second round of them apart.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#000000", "#CC79A7", "#56B4E9")
-DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
-PANEL = (2.4, 1.8)  # inches
 PANELS_A_ROW = 3
-LEGEND = {"fontsize": 6.5, "frameon": False, "labelspacing": 0.3, "columnspacing": 1.2}
-LOG_SPAN = 100  # curves of one panel that differ by more than this are read on a logarithmic axis
 
 
 def quartiles(term: Tensor) -> Tensor:

@@ -14,13 +14,7 @@ from cam_adv.attack.result import save_tensors
 from cam_adv.errors import UserError
 from cam_adv.evaluation.assessment import Assessment
 from cam_adv.evaluation.intervals import Rate, wilson
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file that appears whole or not at all."""
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+from cam_adv.writing import write_whole
 
 
 def claim(folder: Path, config: str) -> None:
@@ -64,7 +58,7 @@ def write_summary(content: dict[str, Any], path: Path) -> None:
 def write_results(
     assessment: Assessment, index: Tensor, starts: Sequence[str], class_names: Sequence[str], path: Path
 ) -> None:
-    """One row for each attacked image: labels by name, confidences in [0, 1], distances in the latent space."""
+    """One row for each attacked image: labels by name, confidences in [0, 1], distances of codes and of pictures."""
     result = assessment.result
     distance = (result.z - result.z0).norm(dim=1)
     opinions = {
@@ -87,6 +81,7 @@ def write_results(
                 confidence, label = getattr(opinion, who)[row].max(dim=0)
                 cells[f"{who}_{picture}"] = class_names[label]
                 cells[f"{who}_{picture}_confidence"] = f"{float(confidence):.6f}"
+        cells |= {name: f"{float(values[row]):.6f}" for name, values in vars(assessment.distances).items()}
         cells |= {question: int(answer[row]) for question, answer in vars(assessment.verdict).items()}
         rows.append(cells)
     text = StringIO()
@@ -109,6 +104,7 @@ def write_attack(assessment: Assessment, index: Tensor, path: Path) -> None:
         "judge_member_probs": assessment.on_x_adv.members,
         "f2_probs": assessment.on_x_adv.f2,
     }
+    tensors |= {f"distance_{name}": values for name, values in vars(assessment.distances).items()}
     if assessment.on_x.cam is not None and assessment.on_x_adv.cam is not None:
         tensors |= {"cam_x": assessment.on_x.cam, "cam_x_adv": assessment.on_x_adv.cam}
     save_tensors(tensors, path)

@@ -12,15 +12,14 @@ from matplotlib.textpath import TextPath
 from torch import Tensor
 from torch.nn import functional
 
+from cam_adv.report.style import DPI, HEADING_SIZE, QUIET
+
 DECEIVED = "#C04A00"  # vermilion: apart from black and from the CAM's blue for every kind of sight
 NOTE = "bold frame: the judge reads another class than the victim"
-QUIET = "#5A5A5A"
 PAPER_WIDTH = 7.2  # inches, a two-column page
 TITLE_SIZE = 7.0
 SMALL_SIZE = 6.0
-HEADING_SIZE = 9.0
 BOLD = 1.15  # how much wider bold type runs
-DPI = 250
 
 
 @dataclass(frozen=True)

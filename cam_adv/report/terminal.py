@@ -36,15 +36,28 @@ def print_models(models: Sequence[Model]) -> None:
 
 def print_attack(heading: str, rates: Mapping[str, Rate], figures: Mapping[str, float]) -> None:
     """The rates with their Wilson 95% intervals, and the figures beside them."""
+    alone = "changed, if {} alone judges"
+    _print_rates(
+        heading,
+        "question",
+        {QUESTIONS.get(name, alone.format(name.removeprefix("changed_"))): rate for name, rate in rates.items()},
+    )
+    Console().print("  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+
+
+def print_agreement(rates: Mapping[str, Rate]) -> None:
+    """How often the judge and its members agree with people, with Wilson 95% intervals."""
+    _print_rates("agreement with people", "who", rates)
+
+
+def _print_rates(heading: str, subject: str, rates: Mapping[str, Rate]) -> None:
     table = Table(title=heading, title_justify="left", title_style="bold")
-    table.add_column("question")
+    table.add_column(subject)
     table.add_column("rate", justify="right")
     table.add_column("95% interval", justify="right")
     for name, rate in rates.items():
-        question = QUESTIONS.get(name, f"changed, if {name.removeprefix('changed_')} alone judges")
-        table.add_row(question, f"{rate.rate:.1%}", f"{rate.low:.1%} to {rate.high:.1%}")
+        table.add_row(name, f"{rate.rate:.1%}", f"{rate.low:.1%} to {rate.high:.1%}")
     Console().print(table)
-    Console().print("  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
 
 
 def print_paths(folder: Path, outputs: Path) -> None:

@@ -1,0 +1,130 @@
+"""A sweep's folder as it stands: its jobs, what each was asked, and what came out."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
+
+from cam_adv.errors import UserError
+from cam_adv.evaluation.intervals import Rate
+from cam_adv.sweep.record import NAME, Record, Status, read_json, unreadable
+
+QUESTIONS = ("success", "kept", "changed", "success_confident")
+Value = int | float | bool | str | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an attack's `summary.json` says."""
+
+    rates: Mapping[str, Rate]
+    images: int
+    seconds: float
+
+    @property
+    def successes_per_second(self) -> float | None:
+        return self.rates["success"].rate * self.images / self.seconds if self.seconds > 0 else None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job. values: what each overridden key was set to. outcome: None where no attack has ended."""
+
+    folder: Path
+    number: int
+    status: Status
+    reason: str | None
+    values: Mapping[str, Value]
+    outcome: Outcome | None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All jobs in the order of their numbers. keys: the overridden keys that take several values."""
+
+    folder: Path
+    keys: tuple[str, ...]
+    jobs: tuple[Job, ...]
+
+
+def read_sweep(folder: Path) -> Sweep:
+    """What stands in the folder of a sweep, which may still be running.
+
+    Raises:
+        UserError: it is not the folder of a sweep, or a file of a job can't be read.
+    """
+    folders = [path.parent for path in folder.glob(f"*/{NAME}")]
+    if not folders:
+        what = "holds no job of a sweep" if folder.is_dir() else "is no folder"
+        raise UserError(
+            f"{folder} {what}.",
+            "Give the folder of one sweep: outputs/multirun/<name>/<date>, as cam-adv -m printed it.",
+        )
+    jobs = sorted(map(_read_job, folders), key=lambda job: (job.number, job.folder.name))
+    return Sweep(folder, tuple(_swept(jobs, _planned(folder))), tuple(jobs))
+
+
+def text_of(value: Value) -> str:
+    """A value as it would be written on a command line."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _read_job(folder: Path) -> Job:
+    record = Record.read(folder)
+    parsed = [_parser().parse_override(override) for override in record.overrides]
+    values = {_key(override): _value(override) for override in parsed}
+    summary = folder / "summary.json"
+    outcome = _read_outcome(summary) if summary.exists() else None
+    return Job(folder, record.number, record.status, record.reason, values, outcome)
+
+
+def _read_outcome(path: Path) -> Outcome:
+    summary = read_json(path)
+    try:
+        rates = {question: Rate(**summary[question]) for question in QUESTIONS}
+        return Outcome(rates, summary["images"], summary["seconds"])
+    except (KeyError, TypeError) as error:
+        raise unreadable(path) from error
+
+
+def _swept(jobs: Iterable[Job], planned: Iterable[str]) -> list[str]:
+    """Keys whose values differ, and those that will: of a sweep's first job alone nothing differs yet."""
+    taken: dict[str, set[str]] = {}
+    for job in jobs:
+        for key, value in job.values.items():
+            taken.setdefault(key, set()).add(text_of(value))
+    return [key for key, values in taken.items() if len(values) > 1 or key in set(planned)]
+
+
+def _planned(folder: Path) -> list[str]:
+    """Keys with several values on the command line, which Hydra keeps where its own sweeper is at work."""
+    path = folder / "multirun.yaml"
+    if not path.exists():
+        return []
+    overrides = OmegaConf.load(path).hydra.overrides.task
+    parsed = [_parser().parse_override(override) for override in overrides]
+    return [_key(override) for override in parsed if override.is_sweep_override()]
+
+
+@cache
+def _parser() -> OverridesParser:
+    return OverridesParser.create()
+
+
+def _key(override: Override) -> str:
+    return override.get_key_element().lstrip("+")
+
+
+def _value(override: Override) -> Value:
+    value = override.value()
+    plain = (
+        value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
+    )
+    return value if plain else override.get_value_string()
