@@ -30,7 +30,7 @@ Index = Annotated[Integer, Field(ge=0)]
 Seed = Annotated[Integer, Field(ge=0, lt=2**31)]
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 Key = Annotated[str, Field(pattern=r"^\w+$")]
-Stage = Literal["victim", "judge", "surrogates", "generator", "attack"]
+Stage = Literal["victim", "judge", "surrogates", "generator", "attack", "agreement"]
 
 
 class Section(BaseModel):
@@ -143,6 +143,13 @@ class ModelSettings(Section):
     surrogates: EnsembleSettings
 
 
+class PeopleSettings(Section):
+    """Files with pictures and with what people saw on them, which stage "agreement" reads."""
+
+    images: str | None
+    labels: str | None
+
+
 class HardwareSettings(Section):
     accelerator: Literal["auto", "cpu", "gpu"]
     devices: Count
@@ -224,6 +231,7 @@ class Settings(Section):
     model: ModelSettings
     attack: AttackSettings
     hardware: HardwareSettings
+    people: PeopleSettings
     stage: Stage
     name: Name
     seed: Seed

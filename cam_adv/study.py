@@ -12,8 +12,10 @@ from cam_adv.attack.module import AttackDataModule, AttackModule
 from cam_adv.attack.result import AttackResult
 from cam_adv.attack.selection import Selection, first_of_each, select
 from cam_adv.data.load import load_dataset
+from cam_adv.data.people import pictures_of_people
 from cam_adv.data.splits import ImageSplits, LabelledImages
 from cam_adv.errors import UserError
+from cam_adv.evaluation.agreement import agreement
 from cam_adv.evaluation.assessment import assess
 from cam_adv.evaluation.opinions import Witnesses
 from cam_adv.evaluation.predictions import in_batches
@@ -50,14 +52,30 @@ def run(settings: Settings, folder: Path, config: str) -> float | None:
     if settings.stage == "attack":
         # A perfect victim would have every test image attacked: what even that can't serve is said before training.
         _select(settings, splits, torch.ones(len(splits.test), dtype=torch.bool))
+    people = None
+    if settings.stage == "agreement":
+        images, labels = settings.people.images, settings.people.labels
+        people = pictures_of_people(images, labels, splits.image_shape, splits.num_classes)
     workshop = Workshop(splits, settings.dataset.name, settings.outputs / "models", settings.hardware)
     models = workshop.models(settings.model, settings.stage, settings.attack.weights.surrogates > 0)
     files.claim(folder, config)
     workshop.prepare(models.all(), settings.retrain)
     terminal.print_models(models.all())
+    if people is not None:
+        return _agreement(settings, models, people, folder)
     if settings.stage != "attack":
         return None
     return _attack(settings, splits, models, folder)
+
+
+def _agreement(settings: Settings, models: Models, people: LabelledImages, folder: Path) -> float:
+    """How often the judge answers as people do."""
+    judge = Ensemble({name: model.network for name, model in models.judge.items()})
+    rates = agreement(judge, people, main_device(settings.hardware))
+    files.write_summary(files.summary(rates, {"pictures": len(people)}), folder / "agreement.json")
+    terminal.print_agreement(rates)
+    terminal.print_paths(folder, settings.outputs)
+    return rates["judge"].rate
 
 
 def _attack(settings: Settings, splits: ImageSplits, models: Models, folder: Path) -> float:
@@ -97,7 +115,7 @@ def _attack(settings: Settings, splits: ImageSplits, models: Models, folder: Pat
     every_step = plan.model_copy(update={"frames": plan.steps + 1})
     walks = attack(pictures, every_step, "pictures")
 
-    assessment = assess(result, witnesses, plan.confidence)
+    assessment = assess(result, witnesses, splits, plan.confidence)
     rates = files.rates(assessment)
     figures = {
         "images": len(result),
@@ -109,6 +127,7 @@ def _attack(settings: Settings, splits: ImageSplits, models: Models, folder: Pat
         "median_distance": (result.z - result.z0).norm(dim=1).median().item(),
         "median_norm": result.z.norm(dim=1).median().item(),
     }
+    figures |= assessment.distances.figures()
     figures |= {f"from_{start}": int((result.start == number).sum()) for number, start in enumerate(plan.starts)}
     files.write_attack(assessment, numbers.index, folder / "attack.safetensors")
     files.write_results(assessment, numbers.index, plan.starts, names, folder / "results.csv")

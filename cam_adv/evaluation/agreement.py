@@ -1,0 +1,19 @@
+"""Does the judge answer as people do?"""
+
+import torch
+
+from cam_adv.data.splits import LabelledImages
+from cam_adv.evaluation.intervals import Rate, wilson
+from cam_adv.evaluation.predictions import in_batches
+from cam_adv.networks.ensemble import Ensemble
+
+
+def agreement(judge: Ensemble, people: LabelledImages, device: torch.device) -> dict[str, Rate]:
+    """The share of pictures on which the judge, and each of its members alone, gives the label that people gave."""
+    judge.to(device)
+    members = in_batches(lambda part: judge.member_probs(part).transpose(0, 1), people.images, device)
+    answers = {"judge": members.mean(dim=1)}
+    answers |= {name: members[:, number] for number, name in enumerate(judge.members)}
+    return {
+        name: wilson(int((probs.argmax(dim=1) == people.labels).sum()), len(people)) for name, probs in answers.items()
+    }
