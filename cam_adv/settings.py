@@ -197,8 +197,9 @@ class AttackSettings(Section):
     frames: Annotated[Integer, Field(ge=2)]
     batch_size: Count
     confidence: Share
-    aim: Share
-    starts: Annotated[list[Literal["mean", "nearest"]], Field(min_length=1)]
+    margin: NotNegative
+    starts: Annotated[list[Literal["mean", "lookalike"]], Field(min_length=1)]
+    start_distance: NotNegative
     keep_best: bool
     rest_at: Share
     retry_below: Share
@@ -206,15 +207,6 @@ class AttackSettings(Section):
     latent_noise: LatentNoise
     views: Views
     multiplier: Target
-
-    @model_validator(mode="after")
-    def _aim_reaches_what_counts(self) -> "AttackSettings":
-        if self.keep_best and self.aim < self.confidence:
-            raise UserError(
-                f"attack.aim={self.aim} asks less of the victim than attack.confidence={self.confidence}.",
-                "Set attack.aim to attack.confidence or a little more.",
-            )
-        return self
 
     @model_validator(mode="after")
     def _target_is_another_class(self) -> "AttackSettings":

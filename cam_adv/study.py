@@ -18,11 +18,11 @@ from cam_adv.errors import UserError
 from cam_adv.evaluation.agreement import agreement
 from cam_adv.evaluation.assessment import assess
 from cam_adv.evaluation.opinions import Witnesses
-from cam_adv.evaluation.predictions import in_batches
 from cam_adv.networks.ensemble import Ensemble
 from cam_adv.report import files, gallery, terminal
 from cam_adv.report.events import write_events
-from cam_adv.settings import AttackSettings, HardwareSettings, Settings, check_classes
+from cam_adv.settings import HardwareSettings, Settings, check_classes
+from cam_adv.toolbox import Toolbox
 from cam_adv.training.trainer import check_hardware, main_device, make_trainer, with_devices
 from cam_adv.training.workshop import Models, Workshop
 
@@ -80,12 +80,9 @@ def _agreement(settings: Settings, models: Models, people: LabelledImages, folde
 
 def _attack(settings: Settings, splits: ImageSplits, models: Models, folder: Path) -> float:
     """Attack, judge, explain, draw."""
-    assert models.victim is not None
-    assert models.generator is not None
-    device = main_device(settings.hardware)
+    tools, device = Toolbox.of(settings, splits, models), main_device(settings.hardware)
     test, names = splits.test, splits.class_names
-    judge = Ensemble({name: model.network for name, model in models.judge.items()})
-    witnesses = Witnesses.call(models.victim.network, judge, models.generator.network, test.images[:8], device)
+    witnesses = Witnesses.call(tools.victim, tools.judge, tools.generator, test.images[:8], device)
 
     if witnesses.place is None:
         print("The victim does not end in global average pooling and one linear layer: it has no exact maps.")
@@ -98,22 +95,11 @@ def _attack(settings: Settings, splits: ImageSplits, models: Models, folder: Pat
     plan = settings.attack
     numbers, pictures = _select(settings, splits, eligible)
 
-    references = None
-    if "nearest" in plan.starts:
-        # Validation images: neither the generator nor any member of the judge was trained on them.
-        codes = in_batches(lambda part: witnesses.generator.encode(part).mean, splits.validation.images, device)
-        references = codes, splits.validation.labels
-    surrogates = [model.network for model in models.surrogates.values()]
-
-    def attack(selection: Selection, plan: AttackSettings, title: str) -> AttackResult:
-        module = LatentAttack(witnesses.victim, witnesses.generator, plan, surrogates, references, settings.seed)
-        return walk_batches(module, test, selection, settings.hardware, folder / f"batches_{title}")
-
     started = time.perf_counter()
-    result = attack(numbers, plan, "numbers")
+    attack = tools.attack()
+    result = walk_batches(attack, test, numbers, settings.hardware, folder / "batches_numbers")
     seconds = time.perf_counter() - started
-    every_step = plan.model_copy(update={"frames": plan.steps + 1})
-    walks = attack(pictures, every_step, "pictures")
+    walks = walk_batches(attack.at_every_step(), test, pictures, settings.hardware, folder / "batches_pictures")
 
     assessment = assess(result, witnesses, splits, plan.confidence)
     rates = files.rates(assessment)

@@ -15,6 +15,7 @@ from cam_adv.attack.latent_walk import evenly_spaced, latent_walk, project, scor
 from cam_adv.attack.multiplier import DualAscent, Published, log_odds_of
 from cam_adv.attack.objective import Terms, evaluate, shaken
 from cam_adv.attack.result import AttackResult, concatenate, load_tensors, save_tensors
+from cam_adv.data.splits import LabelledImages
 from cam_adv.errors import UserError
 from cam_adv.networks.svae import SVAE
 from cam_adv.networks.victims import GapCNN, LeNet
@@ -38,8 +39,9 @@ def networks(dtype: torch.dtype = torch.float64) -> tuple[nn.Module, SVAE, list[
     return victim, generator, [LeNet(1, 4, (28, 28)).to(dtype), LeNet(1, 4, (28, 28)).to(dtype)]
 
 
-def references(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
-    return torch.randn(40, 5, generator=torch.Generator().manual_seed(3)).to(dtype), torch.arange(4).repeat(10)
+def real_images(dtype: torch.dtype = torch.float64) -> LabelledImages:
+    images = torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(3))
+    return LabelledImages(images.to(dtype), torch.arange(4).repeat(10))
 
 
 def pictures(dtype: torch.dtype = torch.float64) -> Tensor:
@@ -48,7 +50,7 @@ def pictures(dtype: torch.dtype = torch.float64) -> Tensor:
 
 def attack(name: str = "type1", **changes: Any) -> LatentAttack:
     victim, generator, surrogates = networks()
-    return LatentAttack(victim, generator, settings(name, **changes), surrogates, references())
+    return LatentAttack(victim, generator, settings(name, **changes), surrogates, real_images())
 
 
 # The walk
@@ -65,7 +67,7 @@ def quadratic(centre: Tensor) -> Any:
 
 
 ONLY_NORM = Weights(f2=0, surrogates=0, discriminator=0, norm=1)
-STILL = DualAscent(start=0, rate=0, aim=0.9, slack=0, cap=0)
+STILL = DualAscent(start=0, rate=0, confidence=0.9, surplus=0, cap=0)
 
 
 def walk(centre: Tensor, start: Tensor, **changes: Any) -> Any:
@@ -117,7 +119,9 @@ def test_a_kept_code_ranks_above_every_other() -> None:
     log_odds = torch.tensor([0.95, 0.91, 0.5, 0.1]).logit()
     believed = torch.tensor([-3.0, -0.1, 0.0, 0.0])
     zero = torch.zeros(4)
-    ranks = score(Terms(log_odds, zero, zero, zero, zero, believed), aim=0.9).argsort(descending=True)
+    ranks = score(Terms(log_odds, zero, zero, zero, zero, believed), confidence=0.9, margin=0.0).argsort(
+        descending=True
+    )
     assert ranks.tolist() == [1, 0, 2, 3]
 
 
@@ -159,8 +163,8 @@ def test_published_multiplier_by_hand() -> None:
 
 
 def test_dual_ascent_by_hand() -> None:
-    """An aim of one half is log-odds 0; with slack 1 the shortfalls are 1, −3 and 2."""
-    rule = DualAscent(start=2, rate=0.1, aim=0.5, slack=1, cap=3)
+    """A confidence of one half is log-odds 0; with a surplus of 1 the shortfalls are 1, −3 and 2."""
+    rule = DualAscent(start=2, rate=0.1, confidence=0.5, surplus=1, cap=3)
     log_odds = torch.tensor([0.0, 4.0, -1.0])
     assert rule.loss(log_odds).tolist() == pytest.approx([1, -3, 2])
     k = rule.update(torch.tensor([2.0, 0.1, 2.95]), log_odds, torch.zeros(3))
@@ -299,19 +303,57 @@ def test_the_result_is_consistent() -> None:
     assert torch.allclose(result.terms["J1 victim"][:, -1], j1, atol=1e-9)
 
 
-def test_the_nearest_start_is_the_nearest_code_of_the_target_class() -> None:
-    ours = attack(starts=["nearest"], steps=1, learning_rate=1e-12, keep_best=False)
-    result = ours(pictures(), **KEPT)
-    codes, labels = references()
-    for row in range(5):
-        of_target = codes[labels == KEPT["target"][row]]
-        nearest = of_target[(of_target - result.z0[row]).norm(dim=1).argmin()]
-        assert torch.allclose(result.path[row, 0], nearest)
+@pytest.mark.parametrize("distance", [0.0, 0.5, 1e6])
+def test_a_lookalike_is_the_real_picture_of_y2_that_the_victim_takes_most_for_y(
+    distance: float,
+) -> None:
+    """Against a plain search; with a huge weight of the distance it is the nearest, and the third comes third."""
+    ours = attack(starts=["lookalike", "mean", "lookalike"], start_distance=distance, retry_below=1e-9)
+    victim, generator = ours.victim.eval(), ours.generator.eval()
+    z0 = generator.encode(pictures()).mean.detach()
+    codes = generator.encode(real_images().images).mean.detach()
+    log_odds = victim(generator.generate(codes)).softmax(dim=1).logit().detach()
+    for row, (y, target) in enumerate(zip(KEPT["y"].tolist(), KEPT["target"].tolist(), strict=True)):
+        worth = {
+            number: float(log_odds[number, y] - distance * (codes[number] - z0[row]).norm())
+            for number in range(40)
+            if number % 4 == target
+        }
+        ranked = sorted(worth, key=lambda number: -worth[number])
+        for start, rank in ((0, 0), (2, 1)):
+            found = ours._start(start, z0[row : row + 1], KEPT["y"][row : row + 1], KEPT["target"][row : row + 1])
+            assert torch.allclose(found[0], codes[ranked[rank]], atol=1e-12)
+
+
+def test_a_lookalike_that_the_proxies_do_not_recognise_comes_last() -> None:
+    ours = attack()
+    assert ours.lookalikes is not None
+    z0, y, target = ours.lookalikes.codes[:1] + 1, torch.tensor([0]), torch.tensor([1])
+    ours.lookalikes.believed.zero_()
+    ours.lookalikes.believed[17] = 1  # a picture of class 1
+    assert torch.equal(ours.lookalikes.start(0, z0, y, target, believed=0.9)[0], ours.lookalikes.codes[17])
+
+
+def test_without_a_picture_of_the_target_class_there_is_no_lookalike() -> None:
+    victim, generator, surrogates = networks()
+    threes = LabelledImages(real_images().images, torch.full((40,), 3))
+    with pytest.raises(UserError, match="no real image of class 1"):
+        LatentAttack(victim, generator, settings(), surrogates, threes)(pictures(), **KEPT)
+
+
+def test_the_generator_reads_its_own_pictures_as_one_more_surrogate() -> None:
+    """Without surrogates it is the only one: CE(f2(mu(G(z))), y'), seen without noise."""
+    victim, generator, _ = networks()
+    calm = settings(starts=["mean"], views={"noise": 0.0, "shift": 0})
+    result = LatentAttack(victim, generator, calm)(pictures(), **KEPT)
+    read = generator.eval().classifier(generator.encode(result.x_adv).mean)
+    expected = nn.functional.cross_entropy(read, KEPT["target"], reduction="none")
+    assert torch.allclose(result.terms["surrogates"][:, -1], expected, atol=1e-9)
 
 
 def test_a_later_start_is_tried_and_the_better_end_kept() -> None:
-    both = attack(starts=["mean", "nearest"], keep_best=False)(pictures(), **KEPT)
-    single = [attack(starts=[start], keep_best=False)(pictures(), **KEPT) for start in ("mean", "nearest")]
+    both = attack(starts=["mean", "lookalike"], keep_best=False)(pictures(), **KEPT)
+    single = [attack(starts=[start], keep_best=False)(pictures(), **KEPT) for start in ("mean", "lookalike")]
     for row, start in enumerate(both.start.tolist()):
         assert torch.allclose(both.z[row], single[start].z[row], atol=1e-9)
         assert both.steps[row] == 12 * (start + 1)
@@ -320,7 +362,7 @@ def test_a_later_start_is_tried_and_the_better_end_kept() -> None:
 
 def test_mixed_precision_leaves_results_in_full_precision() -> None:
     victim, generator, surrogates = networks(torch.float32)
-    ours = LatentAttack(victim, generator, settings(), surrogates, references(torch.float32))
+    ours = LatentAttack(victim, generator, settings(), surrogates, real_images(torch.float32))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         mixed = ours(pictures(torch.float32), **KEPT)
     full = ours(pictures(torch.float32), **KEPT)
@@ -344,18 +386,10 @@ def test_a_victim_that_is_content_lets_the_picture_change() -> None:
     assert result.terms["J1 victim"].max() < 1e-6
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"surrogates": ()}, r"weights\.surrogates"),
-        ({"references": None}, r"starts has nearest"),
-    ],
-)
-def test_what_an_attack_lacks_is_said(change: dict[str, Any], said: str) -> None:
+def test_a_lookalike_needs_real_images() -> None:
     victim, generator, surrogates = networks()
-    given = {"surrogates": surrogates, "references": references()} | change
-    with pytest.raises(UserError, match=said):
-        LatentAttack(victim, generator, settings(), **given)
+    with pytest.raises(UserError, match="starts has lookalike"):
+        LatentAttack(victim, generator, settings(), surrogates)
 
 
 @pytest.mark.parametrize("bad", [-0.1, 1.1, math.nan])

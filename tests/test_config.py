@@ -115,7 +115,7 @@ WRONG = [
     (["model.generator.training.augmentation.scale=1"], "augmentation.scale=1", "less than 1"),
     (["hardware.devices=0"], "hardware.devices=0", "greater than or equal to 1"),
     (["hardware.precision=8"], "hardware.precision=8", "'32-true'"),
-    (["attack.confidence=0.95"], "attack.aim=0.92 asks less of the victim", "attack.confidence"),
+    (["attack.margin=-1"], "attack.margin=-1", "greater than or equal to 0"),
     (["hardware.precision=64-true"], "hardware.precision=64-true", "'32-true', 'bf16-mixed' or '16-mixed'"),
     (["hardware.accelerator=tpu"], "hardware.accelerator=tpu", "'auto', 'cpu' or 'gpu'"),
     (["hardware.strategy=fsdp"], "hardware.strategy=fsdp", "'single' or 'ddp'"),

@@ -3,15 +3,19 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 
 import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from cam_adv.attack.latent_walk import Walk, latent_walk
+from cam_adv.attack.lookalikes import Lookalikes
 from cam_adv.attack.objective import Terms, evaluate, shaken
 from cam_adv.attack.result import AttackResult
+from cam_adv.data.splits import LabelledImages
 from cam_adv.errors import UserError
+from cam_adv.networks.surrogates import ReadBack
 from cam_adv.networks.svae import SVAE, Posterior
 from cam_adv.settings import AttackSettings
 
@@ -32,7 +36,7 @@ class LatentAttack(nn.Module):
         generator: SVAE,
         settings: AttackSettings,
         surrogates: Sequence[nn.Module] = (),
-        references: tuple[Tensor, Tensor] | None = None,
+        real: LabelledImages | None = None,
         seed: int = 0,
     ) -> None:
         """
@@ -40,33 +44,30 @@ class LatentAttack(nn.Module):
             victim: f1, images `(N, C, H, W)` in [0, 1] to logits `(N, K)`.
             generator: a trained SVAE-GAN.
             settings: the attack; `conf/attack/*.yaml` are the shipped ones.
-            surrogates: image classifiers that stand in for a person; needed where their weight is not 0.
-            references: codes `(M, D)` and labels `(M,)` of real images; needed by the start "nearest".
+            surrogates: image classifiers that stand in for a person, beside the generator's own reading f2(mu(G(z)));
+                together the proxies.
+            real: images that walks may start from; needed by the start "lookalike".
             seed: of the latent noise.
 
         Raises:
-            UserError: surrogates or references are missing.
+            UserError: real images are missing.
         """
         super().__init__()
-        if settings.weights.surrogates > 0 and not surrogates:
+        if "lookalike" in settings.starts and real is None:
             raise UserError(
-                f"attack.weights.surrogates={settings.weights.surrogates}, but there are no surrogates.",
-                "Give surrogates, or set attack.weights.surrogates to 0.",
-            )
-        if "nearest" in settings.starts and references is None:
-            raise UserError(
-                "attack.starts has nearest, but there are no codes of real images to start from.",
-                "Give references, or set attack.starts to [mean].",
+                "attack.starts has lookalike, but there are no real images to start from.",
+                "Give real images, or set attack.starts to [mean].",
             )
         self.victim = victim
         self.generator = generator
-        self.surrogates = nn.ModuleList(surrogates if settings.weights.surrogates > 0 else ())
+        self.proxies = nn.ModuleList([*surrogates, ReadBack(generator)] if settings.weights.surrogates > 0 else ())
         self.settings = settings
         self.multiplier = instantiate(settings.multiplier)
         self.seed = seed
-        codes, labels = references if references is not None else (torch.empty(0, 0), torch.empty(0))
-        self.register_buffer("reference_codes", codes, persistent=False)
-        self.register_buffer("reference_labels", labels, persistent=False)
+        self.lookalikes = None
+        if "lookalike" in settings.starts and real is not None:
+            with _frozen(self):
+                self.lookalikes = Lookalikes(real, victim, generator, self.proxies, settings.start_distance)
 
     def forward(
         self, x: Tensor, y: Tensor, target: Tensor, on_step: Callable[[int, int], None] | None = None
@@ -95,6 +96,12 @@ class LatentAttack(nn.Module):
             x, x_adv, posterior.mean, walk.codes, y, target, walk.start, walk.steps, walk.path, walk.terms
         )
 
+    def at_every_step(self) -> "LatentAttack":
+        """The same attack with a path that holds each step of the walk."""
+        other = copy(self)
+        other.settings = self.settings.model_copy(update={"frames": self.settings.steps + 1})
+        return other
+
     def _best_walk(
         self, posterior: Posterior, y: Tensor, target: Tensor, on_step: Callable[[int, int], None]
     ) -> Walk:
@@ -102,9 +109,9 @@ class LatentAttack(nn.Module):
         settings = self.settings
         rows = torch.arange(len(y), device=y.device)
         best: Walk | None = None
-        for number, start in enumerate(settings.starts):
+        for number in range(len(settings.starts)):
             walk = self._walk(
-                start,
+                self._start(number, posterior.mean[rows], y[rows], target[rows]),
                 Posterior(posterior.mean[rows], posterior.deviation[rows]),
                 y[rows],
                 target[rows],
@@ -119,7 +126,7 @@ class LatentAttack(nn.Module):
 
     def _walk(
         self,
-        start: str,
+        start: Tensor,
         posterior: Posterior,
         y: Tensor,
         target: Tensor,
@@ -134,7 +141,7 @@ class LatentAttack(nn.Module):
             return evaluate(
                 self.victim,
                 self.generator,
-                self.surrogates,
+                self.proxies,
                 codes,
                 settings.latent_noise.spread * posterior.deviation[rows],
                 y[rows],
@@ -145,18 +152,21 @@ class LatentAttack(nn.Module):
 
         return latent_walk(
             terms,
-            posterior.mean if start == "mean" else self._nearest(posterior.mean, target),
+            start,
             posterior.mean,
             self.multiplier,
             settings,
             on_step,
         )
 
-    def _nearest(self, codes: Tensor, target: Tensor) -> Tensor:
-        """The reference code of class y' nearest to each code, `(N, D)`."""
-        distance = torch.cdist(codes, self.reference_codes)
-        distance[target.unsqueeze(1) != self.reference_labels.unsqueeze(0)] = torch.inf
-        return self.reference_codes[distance.argmin(dim=1)]
+    def _start(self, number: int, z0: Tensor, y: Tensor, target: Tensor) -> Tensor:
+        """Where the walks of start `number` begin, `(N, D)`: a kind that comes again takes its next best."""
+        kind = self.settings.starts[number]
+        if kind == "mean":
+            return z0
+        assert self.lookalikes is not None  # __init__ has seen to it
+        rank = self.settings.starts[:number].count(kind)
+        return self.lookalikes.start(rank, z0, y, target, self.settings.retry_below)
 
 
 @contextmanager

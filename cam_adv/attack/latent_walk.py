@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from cam_adv.attack.multiplier import Multiplier
+from cam_adv.attack.multiplier import Multiplier, logit
 from cam_adv.attack.objective import Terms
 from cam_adv.settings import AttackSettings
 
@@ -51,14 +51,14 @@ class Walk:
         return Walk(**merged, terms=terms)
 
 
-def score(terms: Terms, aim: float) -> Tensor:
+def score(terms: Terms, confidence: float, margin: float) -> Tensor:
     """Rank codes, `(N,)`: those at which the victim keeps y come first, by how far the proxies believe y'.
 
-    Where the victim gives y at least the probability `aim`, the score is `terms.believed` (a log-probability);
-    elsewhere it is lower than any of these, and the lower the further the victim is from y.
+    Where the victim's log-odds of y are those of `confidence` and `margin` more, the score is `terms.believed`
+    (a log-probability); elsewhere it is lower than any of these, and the lower the further the victim is from y.
     """
     lowest = -1e4  # far below the log of any probability that float32 can hold
-    kept = terms.log_odds >= math.log(aim / (1 - aim))
+    kept = terms.log_odds >= logit(confidence) + margin
     return torch.where(kept, terms.believed, lowest + terms.log_odds)
 
 
@@ -102,8 +102,8 @@ def latent_walk(
         start: first codes, `(N, D)`.
         origin: z0, `(N, D)`, the centre of the ball of radius `settings.strength`.
         multiplier: the rule that k follows.
-        settings: `steps`, `learning_rate`, `weights`, `strength`, `aim`, `keep_best`, `rest_at` and `frames` of the
-            attack.
+        settings: `steps`, `learning_rate`, `weights`, `strength`, `confidence`, `margin`, `keep_best`, `rest_at` and
+            `frames` of the attack.
         on_step: told each step that was done and how many samples are still walking.
     """
     count, device = len(start), start.device
@@ -124,7 +124,7 @@ def latent_walk(
             victim = k[walking] * multiplier.loss(terms.log_odds)
             (gradient,) = torch.autograd.grad(terms.total(settings.weights, victim).sum(), z)
             terms = terms.detach()
-            now = score(terms, settings.aim)
+            now = score(terms, settings.confidence, settings.margin)
             better = now > best_score[walking] if settings.keep_best else torch.ones_like(now, dtype=torch.bool)
             rows = walking[better]
             best[rows], best_score[rows], best_step[rows], best_k[rows] = codes[rows], now[better], step, k[rows]

@@ -52,24 +52,29 @@ class Published:
 
 @dataclass(frozen=True)
 class DualAscent:
-    """Ascent on the Lagrange multiplier of the constraint "the victim's log-odds of y are at least logit(aim)".
+    """Ascent on the Lagrange multiplier of the constraint "the victim's log-odds of y reach those of `confidence`".
 
-    The loss is the shortfall s = logit(aim) + slack − o, linear in the logits so that its gradient doesn't fade
-    where the victim is sure already; k ← clip(k + rate·s, 0, cap). With start and cap 0 the victim has no say:
-    a transition.
+    The loss is the shortfall s = logit(confidence) + surplus − o, linear in the logits so that its gradient
+    doesn't fade where the victim is sure already; k ← clip(k + rate·s, 0, cap). With start and cap 0 the victim has
+    no say: a transition.
     """
 
     start: float
     rate: float
-    aim: float
-    slack: float
+    confidence: float
+    surplus: float
     cap: float
 
     def loss(self, log_odds: Tensor) -> Tensor:
-        return math.log(self.aim / (1 - self.aim)) + self.slack - log_odds
+        return logit(self.confidence) + self.surplus - log_odds
 
     def update(self, k: Tensor, log_odds: Tensor, j2: Tensor) -> Tensor:
         return (k + self.rate * self.loss(log_odds)).clamp(0, self.cap)
+
+
+def logit(probability: float) -> float:
+    """log p − log(1 − p)."""
+    return math.log(probability / (1 - probability))
 
 
 def log_odds_of(logits: Tensor, label: Tensor) -> Tensor:

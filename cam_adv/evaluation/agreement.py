@@ -4,8 +4,8 @@ import torch
 
 from cam_adv.data.splits import LabelledImages
 from cam_adv.evaluation.intervals import Rate, wilson
-from cam_adv.evaluation.predictions import in_batches
 from cam_adv.networks.ensemble import Ensemble
+from cam_adv.networks.predictions import in_batches
 
 
 def agreement(judge: Ensemble, people: LabelledImages, device: torch.device) -> dict[str, Rate]:
@@ -14,6 +14,5 @@ def agreement(judge: Ensemble, people: LabelledImages, device: torch.device) -> 
     members = in_batches(lambda part: judge.member_probs(part).transpose(0, 1), people.images, device)
     answers = {"judge": members.mean(dim=1)}
     answers |= {name: members[:, number] for number, name in enumerate(judge.members)}
-    return {
-        name: wilson(int((probs.argmax(dim=1) == people.labels).sum()), len(people)) for name, probs in answers.items()
-    }
+    agrees = {name: probs.argmax(dim=1) == people.labels for name, probs in answers.items()}
+    return {name: wilson(int(same.sum()), len(same)) for name, same in agrees.items()}

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from cam_adv.data.splits import LabelledImages
-from cam_adv.evaluation.predictions import in_batches
 from cam_adv.networks.ensemble import Ensemble
+from cam_adv.networks.predictions import in_batches
 
 RARE = 0.01
 """The share of real images whose nearest neighbour is as near as that of a copy, or as far as that of a stranger."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from cam_adv.evaluation.predictions import BATCH, in_batches, unit
 from cam_adv.explanation.cam import GapLinear, explain, find_gap_linear
 from cam_adv.networks.ensemble import Ensemble
+from cam_adv.networks.predictions import BATCH, in_batches, unit
 from cam_adv.networks.svae import SVAE
 
 

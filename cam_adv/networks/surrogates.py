@@ -4,7 +4,20 @@ Each maps images `(N, C, H, W)` in [0, 1] to logits `(N, K)`; cheap, and of othe
 """
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from cam_adv.networks.svae import SVAE
+
+
+class ReadBack(nn.Module):
+    """The generator's own reading of a picture, f2(mu(x)): a walk that fools f2 at z alone fails here."""
+
+    def __init__(self, generator: SVAE) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.generator.read(images)
 
 
 def strided_surrogate(in_channels: int, num_classes: int, image_size: tuple[int, int]) -> nn.Sequential:

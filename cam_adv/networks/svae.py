@@ -132,6 +132,10 @@ class SVAE(nn.Module):
         """G(z): codes `(N, D)` to images `(N, C, H, W)` in [0, 1], the mean of the Bernoulli pixels."""
         return self.decoder(codes).sigmoid()
 
+    def read(self, images: Tensor) -> Tensor:
+        """f2 as a classifier of images: the logits f2(mu(x)), `(N, K)`."""
+        return self.classifier(self.encode(images).mean)
+
     def reconstruct(self, images: Tensor) -> Tensor:
         """G(mu(x)), `(N, C, H, W)` in [0, 1]."""
         return self.generate(self.encode(images).mean)
