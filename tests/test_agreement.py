@@ -12,7 +12,7 @@ from cam_adv.data.people import pictures_of_people
 from cam_adv.data.splits import LabelledImages
 from cam_adv.errors import UserError
 from cam_adv.evaluation.agreement import agreement
-from cam_adv.networks.ensemble import Ensemble
+from cam_adv.networks.ensemble import Ensemble, joint
 
 SHAPE = (1, 4, 4)
 
@@ -33,6 +33,14 @@ def test_rates_by_hand() -> None:
     people = LabelledImages(torch.zeros(4, *SHAPE, dtype=torch.uint8), torch.tensor([0, 1, 1, 2]))
     rates = agreement(Ensemble({"zero": Says(0, 1.0), "one": Says(1, 9.0)}), people, torch.device("cpu"))
     assert {name: rate.rate for name, rate in rates.items()} == {"judge": 0.5, "zero": 0.25, "one": 0.5}
+
+
+def test_members_have_a_veto() -> None:
+    """By hand: (0.9·0.4, 0.1·0.6)^½ = (0.6, 0.245), of which 0.71 is the first; a certain zero stays one."""
+    members = torch.tensor([[[0.9, 0.1]], [[0.4, 0.6]]], dtype=torch.float64)
+    assert joint(members, dim=0).tolist() == [pytest.approx([0.6 / (0.6 + 0.06**0.5), 0.06**0.5 / (0.6 + 0.06**0.5)])]
+    ruled_out = torch.tensor([[[1.0, 0.0]], [[0.2, 0.8]]], dtype=torch.float64)
+    assert joint(ruled_out, dim=0)[0, 1] < 1e-100
 
 
 def test_files_are_read_as_they_are(tmp_path: Path) -> None:

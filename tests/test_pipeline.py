@@ -19,6 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from cam_adv.config import settings_from
 from cam_adv.data.splits import ImageSplits
+from cam_adv.networks.ensemble import joint
 from cam_adv.networks.svae import SVAE
 from cam_adv.report.gallery import draw_walk
 from cam_adv.report.strip import Frame
@@ -121,7 +122,7 @@ class TestTensors:
             if "probs" in name:
                 assert torch.allclose(value.sum(dim=-1), torch.ones(value.shape[:-1]), atol=1e-5), name
         assert torch.allclose(
-            study.tensors["judge_member_probs"].mean(dim=1), study.tensors["judge_probs"], atol=1e-6
+            joint(study.tensors["judge_member_probs"], dim=1), study.tensors["judge_probs"], atol=1e-6
         )
 
     @pytest.mark.parametrize("picture", ["x", "x_adv"])

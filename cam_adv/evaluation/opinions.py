@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cam_adv.explanation.cam import GapLinear, explain, find_gap_linear
-from cam_adv.networks.ensemble import Ensemble
+from cam_adv.networks.ensemble import Ensemble, joint
 from cam_adv.networks.predictions import BATCH, in_batches, unit
 from cam_adv.networks.svae import SVAE
 
@@ -60,7 +60,7 @@ class Witnesses:
             codes = in_batches(lambda part: self.generator.encode(part).mean, images, self.device)
         f2 = in_batches(lambda part: self.generator.classifier(part).softmax(dim=1), codes, self.device)
         names = tuple(self.judge.members)
-        return Opinions(logits.softmax(dim=1), members.mean(dim=1), members, f2, maps, names)
+        return Opinions(logits.softmax(dim=1), joint(members, dim=1), members, f2, maps, names)
 
     def draw(self, codes: Tensor) -> Tensor:
         """G(z) of codes `(N, D)`: images `(N, C, H, W)` in [0, 1]."""

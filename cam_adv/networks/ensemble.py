@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Ensemble(nn.Module):
-    """Named classifiers; the ensemble's probability is the mean of its members' softmax."""
+    """Named classifiers; the ensemble's probability is `joint` of its members' softmax."""
 
     def __init__(self, members: Mapping[str, nn.Module]) -> None:
         super().__init__()
@@ -18,5 +18,19 @@ class Ensemble(nn.Module):
         return torch.stack([member(images).softmax(dim=1) for member in self.members.values()])
 
     def probs(self, images: Tensor) -> Tensor:
-        """Mean softmax of the members, `(N, K)`."""
-        return self.member_probs(images).mean(dim=0)
+        """What the members say together, `(N, K)`; see `joint`."""
+        return joint(self.member_probs(images), dim=0)
+
+
+def joint(members: Tensor, dim: int) -> Tensor:
+    """The geometric mean of probabilities over the dimension of the members, made to sum to 1 over the classes.
+
+    A class that one member rules out is ruled out: unlike the arithmetic mean, sure members don't outvote a doubtful
+    one (product of experts, Hinton 2002).
+
+    Args:
+        members: probabilities, the last dimension that of the classes.
+        dim: that of the members.
+    """
+    lowest = torch.finfo(members.dtype).tiny  # a softmax that has underflowed to 0 has a logarithm all the same
+    return members.clamp(min=lowest).log().mean(dim=dim).softmax(dim=-1)
