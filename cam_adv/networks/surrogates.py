@@ -6,6 +6,7 @@ Each maps images `(N, C, H, W)` in [0, 1] to logits `(N, K)`; cheap, and of othe
 import torch
 from torch import Tensor, nn
 
+from cam_adv.networks.blocks import conv_bn_relu
 from cam_adv.networks.svae import SVAE
 
 
@@ -18,6 +19,29 @@ class ReadBack(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.generator.read(images)
+
+
+class DenselyConnected(nn.Module):
+    """A strided convolution and four more, each of which reads all before it (Huang et al. 2017), at half size."""
+
+    LAYERS = 4
+
+    def __init__(self, in_channels: int, num_classes: int, image_size: tuple[int, int], width: int) -> None:
+        """`width`: channels that each convolution adds."""
+        super().__init__()
+        self.stem = conv_bn_relu(in_channels, width, stride=2)
+        self.layers = nn.ModuleList(conv_bn_relu(width * (1 + number), width) for number in range(self.LAYERS))
+        channels = width * (1 + self.LAYERS)
+        self.narrow = nn.Sequential(nn.Conv2d(channels, 3 * width, 2, stride=2), nn.ReLU(), nn.Flatten())
+        with torch.no_grad():
+            flat = self.narrow(torch.zeros(1, channels, -(-image_size[0] // 2), -(-image_size[1] // 2))).shape[1]
+        self.classifier = nn.Linear(flat, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        seen = self.stem(images)
+        for layer in self.layers:
+            seen = torch.cat([seen, layer(seen)], dim=1)
+        return self.classifier(self.narrow(seen))
 
 
 def strided_surrogate(in_channels: int, num_classes: int, image_size: tuple[int, int]) -> nn.Sequential:
