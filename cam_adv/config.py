@@ -115,6 +115,8 @@ def check_targets(plain: Mapping[str, Any]) -> None:
                     f"Remove it{nearest(name, takes)}.",
                 )
         for name, parameter in signature.parameters.items():
+            if node.get("_partial_", False) and parameter.kind is not parameter.KEYWORD_ONLY:
+                continue  # comes with the call
             required = parameter.default is parameter.empty and parameter.kind not in (
                 parameter.VAR_POSITIONAL,
                 parameter.VAR_KEYWORD,

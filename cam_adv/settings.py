@@ -30,7 +30,7 @@ Index = Annotated[Integer, Field(ge=0)]
 Seed = Annotated[Integer, Field(ge=0, lt=2**31)]
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 Key = Annotated[str, Field(pattern=r"^\w+$")]
-Stage = Literal["victim", "judge", "surrogates", "generator", "attack", "agreement"]
+Stage = Literal["victim", "judge", "surrogates", "generator", "attack", "agreement", "reliability"]
 
 
 class Section(BaseModel):
@@ -164,12 +164,14 @@ class Weights(Section):
     surrogates: of the surrogates' mean cross-entropy on G(z) against y'.
     discriminator: of BCE(D(z), 1), which asks the discriminator to take the code for a prior sample.
     norm: of ‖z‖₂, which keeps the code from drifting out to where the discriminator knows nothing.
+    cam: of 1 − the centred cosine of CAM_y(G(z)) with CAM_y(x), which keeps the map where it was; 0: no map is made.
     """
 
     f2: NotNegative
     surrogates: NotNegative
     discriminator: NotNegative
     norm: NotNegative
+    cam: NotNegative = 0.0
 
 
 class LatentNoise(Section):
@@ -218,12 +220,53 @@ class AttackSettings(Section):
         return self
 
 
+class ExplanationSettings(Section):
+    name: Key
+    method: Target
+
+
+class Matters(Section):
+    """The smallest effects that count, each in the unit of its claim."""
+
+    instability: Positive
+    unfaithfulness: Positive
+    concealment: Positive
+
+
+class ReliabilitySettings(Section):
+    """What stage "reliability" measures, and what would count."""
+
+    explanations: Annotated[dict[Key, ExplanationSettings], Field(min_length=1)]
+    victims: Annotated[list[Seed], Field(min_length=1)]
+    images: Annotated[Integer, Field(ge=2)]
+    targets: Count
+    confidence: Share
+    resamples: Count
+    level: Share
+    matters: Matters
+    erasure_steps: Annotated[Integer, Field(ge=2)]
+    blur: Positive
+    caliper: Positive
+    folds: Annotated[Integer, Field(ge=2)]
+    false_alarms: Share
+
+    @model_validator(mode="after")
+    def _victims_differ(self) -> "ReliabilitySettings":
+        if len(set(self.victims)) < len(self.victims):
+            raise UserError(
+                f"reliability.victims={self.victims} names a seed twice, which would count one victim as two.",
+                "Name each seed once.",
+            )
+        return self
+
+
 class Settings(Section):
     dataset: DatasetSettings
     model: ModelSettings
     attack: AttackSettings
     hardware: HardwareSettings
     people: PeopleSettings
+    reliability: ReliabilitySettings
     stage: Stage
     name: Name
     seed: Seed
@@ -237,6 +280,24 @@ class Settings(Section):
             check_classes(self, self.dataset.classes)
         return self
 
+    @model_validator(mode="after")
+    def _reliability_can_be_studied(self) -> "Settings":
+        if self.stage != "reliability":
+            return self
+        plan = self.reliability
+        if plan.confidence <= self.attack.confidence:
+            raise UserError(
+                f"reliability.confidence={plan.confidence} makes no stronger attack than "
+                f"attack.confidence={self.attack.confidence}.",
+                "Raise reliability.confidence, or lower attack.confidence.",
+            )
+        if len(plan.victims) > 1 and self.model.victim.training is None:
+            raise UserError(
+                f"reliability.victims asks for {len(plan.victims)} retrained victims, but this one comes trained.",
+                "Set reliability.victims=[0], or give it a model.victim.training.",
+            )
+        return self
+
 
 def check_classes(settings: Settings, num_classes: int) -> None:
     """Refuse classes that the dataset hasn't got.
@@ -245,6 +306,12 @@ def check_classes(settings: Settings, num_classes: int) -> None:
         UserError: a source, a target or a picture names a class outside [0, num_classes).
     """
     named = {"attack.source": settings.attack.source, "attack.target": settings.attack.target}
+    if settings.stage == "reliability" and settings.reliability.targets >= num_classes:
+        raise UserError(
+            f"reliability.targets={settings.reliability.targets}, but an image of {settings.dataset.name} has "
+            f"{num_classes - 1} other classes.",
+            f"Set reliability.targets to {num_classes - 1} or less.",
+        )
     for number, (source, target) in enumerate(settings.dataset.pictures):
         named |= {f"dataset.pictures[{number}][0]": source, f"dataset.pictures[{number}][1]": target}
         if source == target:

@@ -1,15 +1,12 @@
 """The chain from settings to a report: data, models, attack, verdict, pictures; nothing of the command line."""
 
-import shutil
 import time
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from cam_adv.attack.latent_attack import LatentAttack
-from cam_adv.attack.module import AttackDataModule, AttackModule
-from cam_adv.attack.result import AttackResult
+from cam_adv.attack.batches import walk_batches
 from cam_adv.attack.selection import Selection, first_of_each, select
 from cam_adv.data.load import load_dataset
 from cam_adv.data.people import pictures_of_people
@@ -18,12 +15,15 @@ from cam_adv.errors import UserError
 from cam_adv.evaluation.agreement import agreement
 from cam_adv.evaluation.assessment import assess
 from cam_adv.evaluation.opinions import Witnesses
+from cam_adv.explanation.subject import Subject
 from cam_adv.networks.ensemble import Ensemble
+from cam_adv.networks.predictions import unit
+from cam_adv.reliability import study as reliability
 from cam_adv.report import files, gallery, terminal
 from cam_adv.report.events import write_events
-from cam_adv.settings import HardwareSettings, Settings, check_classes
+from cam_adv.settings import Settings, check_classes
 from cam_adv.toolbox import Toolbox
-from cam_adv.training.trainer import check_hardware, main_device, make_trainer, with_devices
+from cam_adv.training.trainer import check_hardware, main_device
 from cam_adv.training.workshop import Models, Workshop
 
 
@@ -57,7 +57,11 @@ def run(settings: Settings, folder: Path, config: str) -> float | None:
         images, labels = settings.people.images, settings.people.labels
         people = pictures_of_people(images, labels, splits.image_shape, splits.num_classes)
     workshop = Workshop(splits, settings.dataset.name, settings.outputs / "models", settings.hardware)
+    if settings.stage == "reliability":
+        return reliability.run(settings, splits, workshop, folder, config)
     models = workshop.models(settings.model, settings.stage, settings.attack.weights.surrogates > 0)
+    if models.victim is not None and settings.attack.weights.cam > 0:
+        Subject.with_exact_cam(models.victim.network, unit(splits.test.images[:8]))  # refuses a victim without one
     files.claim(folder, config)
     workshop.prepare(models.all(), settings.retrain)
     terminal.print_models(models.all())
@@ -130,25 +134,3 @@ def _select(settings: Settings, splits: ImageSplits, eligible: Tensor) -> tuple[
     labels, plan = splits.test.labels, settings.attack
     numbers = select(labels, eligible, splits.num_classes, plan.images, plan.source, plan.target, settings.seed)
     return numbers, first_of_each(labels, eligible, settings.dataset.pictures)
-
-
-def walk_batches(
-    attack: LatentAttack,
-    data: LabelledImages,
-    selection: Selection,
-    hardware: HardwareSettings,
-    folder: Path,
-) -> AttackResult:
-    """Run an attack on selected images as a Lightning predict step, on however many devices.
-
-    Args:
-        folder: keeps each batch's result until all are there; removed by then.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    batches = AttackDataModule(data, selection, attack.settings.batch_size, folder)
-    attack.cpu()  # spawned processes get a copy of it, and each moves its own to its device
-    trainer = make_trainer(with_devices(hardware, len(batches.numbers())), logger=False)
-    trainer.predict(AttackModule(attack, folder), batches, return_predictions=False)
-    result = batches.results()
-    shutil.rmtree(folder)
-    return result

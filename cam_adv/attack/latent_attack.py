@@ -9,6 +9,7 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
+from cam_adv.attack.held_map import HeldMap
 from cam_adv.attack.latent_walk import Walk, latent_walk
 from cam_adv.attack.lookalikes import Lookalikes
 from cam_adv.attack.objective import Terms, evaluate, shaken
@@ -81,7 +82,7 @@ class LatentAttack(nn.Module):
             on_step: told after each step how many steps were done and how many samples still walk.
 
         Raises:
-            UserError: pixels outside [0, 1].
+            UserError: pixels outside [0, 1], or a map is to be held of a victim that has no exact CAM.
         """
         if not ((x >= 0) & (x <= 1)).all():
             raise UserError("The images have pixels outside [0, 1].", "Divide 8-bit pixels by 255.")
@@ -89,7 +90,8 @@ class LatentAttack(nn.Module):
             with torch.no_grad():
                 encoded = self.generator.encode(x)
                 posterior = Posterior(encoded.mean.to(x.dtype), encoded.deviation.to(x.dtype))
-            walk = self._best_walk(posterior, y, target, on_step or (lambda step, active: None))
+            held_map = HeldMap.of(self.victim, x, y) if self.settings.weights.cam > 0 else None
+            walk = self._best_walk(posterior, y, target, held_map, on_step or (lambda step, active: None))
             with torch.no_grad():
                 x_adv = self.generator.generate(walk.codes).to(x.dtype)
         return AttackResult(
@@ -103,7 +105,12 @@ class LatentAttack(nn.Module):
         return other
 
     def _best_walk(
-        self, posterior: Posterior, y: Tensor, target: Tensor, on_step: Callable[[int, int], None]
+        self,
+        posterior: Posterior,
+        y: Tensor,
+        target: Tensor,
+        held_map: HeldMap | None,
+        on_step: Callable[[int, int], None],
     ) -> Walk:
         """Walk from each start in turn with the samples that are not believed yet; keep the better end."""
         settings = self.settings
@@ -115,6 +122,7 @@ class LatentAttack(nn.Module):
                 Posterior(posterior.mean[rows], posterior.deviation[rows]),
                 y[rows],
                 target[rows],
+                None if held_map is None else held_map.rows(rows),
                 lambda step, active, number=number: on_step(number * settings.steps + step, active),
             )
             best = walk if best is None else best.where_better(rows, walk.begun_as(number, number * settings.steps))
@@ -130,6 +138,7 @@ class LatentAttack(nn.Module):
         posterior: Posterior,
         y: Tensor,
         target: Tensor,
+        held_map: HeldMap | None,
         on_step: Callable[[int, int], None],
     ) -> Walk:
         settings = self.settings
@@ -148,6 +157,7 @@ class LatentAttack(nn.Module):
                 target[rows],
                 torch.randn(shape, generator=noise).to(codes),
                 lambda images: shaken(images, settings.views.noise, settings.views.shift, noise),
+                None if held_map is None else held_map.rows(rows),
             )
 
         return latent_walk(

@@ -55,11 +55,13 @@ def score(terms: Terms, confidence: float, margin: float) -> Tensor:
     """Rank codes, `(N,)`: those at which the victim keeps y come first, by how far the proxies believe y'.
 
     Where the victim's log-odds of y are those of `confidence` and `margin` more, the score is `terms.believed`
-    (a log-probability); elsewhere it is lower than any of these, and the lower the further the victim is from y.
+    (a log-probability), less how far the map moved where an attack looks at it; elsewhere it is lower than any of
+    these, and the lower the further the victim is from y.
     """
     lowest = -1e4  # far below the log of any probability that float32 can hold
     kept = terms.log_odds >= logit(confidence) + margin
-    return torch.where(kept, terms.believed, lowest + terms.log_odds)
+    worth = terms.believed if terms.cam is None else terms.believed - terms.cam
+    return torch.where(kept, worth, lowest + terms.log_odds)
 
 
 def evenly_spaced(last: int, count: int) -> list[int]:

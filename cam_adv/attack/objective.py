@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cam_adv.attack.held_map import HeldMap
 from cam_adv.attack.multiplier import log_odds_of
 from cam_adv.networks.svae import SVAE
 from cam_adv.settings import Weights
@@ -17,7 +18,8 @@ class Terms:
     """The terms of the objective at codes z, each `(N,)`, and the pictures G(z) they were taken from.
 
     log_odds: the victim's, of y; f2: J_2; surrogates: mean over them of CE against y';
-    believed: log of the mean probability that the surrogates, or f2 where there are none, give y'.
+    believed: log of the mean probability that the surrogates, or f2 where there are none, give y';
+    cam: how far the victim's map of y is from where it was on x, None where nobody asks.
     """
 
     log_odds: Tensor
@@ -26,14 +28,15 @@ class Terms:
     discriminator: Tensor
     norm: Tensor
     believed: Tensor
+    cam: Tensor | None = None
 
     def detach(self) -> "Terms":
         """The same values without their graph."""
-        return Terms(*(value.detach() for value in vars(self).values()))
+        return Terms(*(None if value is None else value.detach() for value in vars(self).values()))
 
     def rows(self, chosen: Tensor) -> "Terms":
         """The terms of the samples that `chosen` `(N,)` is true for."""
-        return Terms(*(value[chosen] for value in vars(self).values()))
+        return Terms(*(None if value is None else value[chosen] for value in vars(self).values()))
 
     def named(self) -> dict[str, Tensor]:
         """The terms by the names that curves and files give them."""
@@ -43,7 +46,7 @@ class Terms:
             "surrogates": self.surrogates,
             "discriminator": self.discriminator,
             "norm": self.norm,
-        }
+        } | ({} if self.cam is None else {"cam": self.cam})
 
     def total(self, weights: Weights, victim: Tensor) -> Tensor:
         """The objective of each sample, `(N,)`: the weighted terms and the victim's part, `(N,)`."""
@@ -52,6 +55,7 @@ class Terms:
             + weights.surrogates * self.surrogates
             + weights.discriminator * self.discriminator
             + weights.norm * self.norm
+            + (0 if self.cam is None else weights.cam * self.cam)
             + victim
         )
 
@@ -66,6 +70,7 @@ def evaluate(
     target: Tensor,
     eps: Tensor,
     view: Callable[[Tensor], Tensor] = lambda images: images,
+    held_map: HeldMap | None = None,
 ) -> Terms:
     """All terms at codes z, in the precision of z also where mixed precision computes the networks.
 
@@ -79,6 +84,7 @@ def evaluate(
         target: labels to reach, `(N,)`.
         eps: standard normal draws `(S, D)`, shared by the samples so that no sample depends on the batch.
         view: how the surrogates see images `(N, C, H, W)`; the victim sees them as they are.
+        held_map: the map of y that the victim is to keep, if any.
     """
     images = generator.generate(codes)
     cloud = codes.unsqueeze(1) + deviation.unsqueeze(1) * eps.unsqueeze(0)
@@ -88,13 +94,15 @@ def evaluate(
     f2 = f2_log_probs.unflatten(0, (len(codes), len(eps))).mean(dim=1)
     seen = view(images)
     views = torch.stack([_log_prob(network(seen).to(codes.dtype), target) for network in surrogates] or [f2])
+    logits, moved = (victim(images), None) if held_map is None else held_map.logits_and_move(victim, images, y)
     return Terms(
-        log_odds=log_odds_of(victim(images).to(codes.dtype), y),
+        log_odds=log_odds_of(logits.to(codes.dtype), y),
         f2=-f2,
         surrogates=-views.mean(dim=0),
         discriminator=functional.softplus(-generator.discriminator(codes).squeeze(1).to(codes.dtype)),
         norm=codes.norm(dim=1),
         believed=views.exp().mean(dim=0).log(),
+        cam=None if moved is None else moved.to(codes.dtype),
     )
 
 

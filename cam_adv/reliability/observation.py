@@ -1,0 +1,121 @@
+"""What one scene shows of each explanation, as columns of numbers: one row for each attacked image."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cam_adv.explanation.subject import Subject
+from cam_adv.networks.predictions import in_batches, unit
+from cam_adv.reliability.concealment import SWAPS, TOLD, certainty, match, tell_apart
+from cam_adv.reliability.faithfulness import advantages
+from cam_adv.reliability.instability import change, other_measures
+from cam_adv.reliability.maps import make_maps
+from cam_adv.reliability.scene import Scene
+from cam_adv.settings import ReliabilitySettings
+
+Table = dict[str, Tensor]
+"""Columns of one length by name. Every table has `victim` (its seed) and `image` (the source image)."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Of one explanation.
+
+    rows: one for each attacked image: `change <picture>` for the attack and each control (H1), `change <network>`
+    for the attack's pictures explained in a network that knows nothing, `<measure> <picture>` for the other
+    measures of change, and `advantage x`, `advantage attack` (H2).
+    pairs: one for each attacked image that has an honest match: what `tell_apart` says of it (H3).
+    """
+
+    rows: Table
+    pairs: Table
+
+
+def observe(
+    scene: Scene,
+    plan: ReliabilitySettings,
+    strangers: Mapping[str, nn.Module],
+    seed: int,
+    device: torch.device,
+) -> dict[str, Observation]:
+    """Explain every picture of a scene by every explanation, and measure.
+
+    Args:
+        strangers: networks of the victim's architecture that know nothing of the images.
+        seed: of random rankings and folds.
+    """
+    network = scene.subject.network.to(device)
+    before: dict[str, Tensor] = {}
+    after: dict[str, dict[str, Tensor]] = {}
+    rows: dict[str, Table] = {}
+    for name, explanation in plan.explanations.items():
+
+        def maps(images: Tensor, subject: Subject = scene.subject, explanation=explanation) -> Tensor:
+            return make_maps(explanation, subject, images, scene.y, scene.target, device)
+
+        before[name] = maps(scene.x)
+        rows[name] = {"victim": torch.full_like(scene.index, scene.victim), "image": scene.index}
+        after[name] = {picture: maps(images) for picture, images in scene.others.items()}
+        for picture, seen in after[name].items():
+            rows[name][f"change {picture}"] = change(before[name], seen)
+            rows[name] |= {f"{key} {picture}": value for key, value in other_measures(before[name], seen).items()}
+        for stranger, other in strangers.items():
+            subject = Subject.with_exact_cam(other.to(device), scene.x[:8].to(device))
+            rows[name][f"change {stranger}"] = change(maps(scene.x, subject), maps(scene.others["attack"], subject))
+    ends = {name: of["attack"] for name, of in after.items()}
+    for end, images, of in (("x", scene.x, before), ("attack", scene.others["attack"], ends)):
+        draws = torch.Generator().manual_seed(seed)  # both ends are held against the same random rankings
+        gained = advantages(network, images, of, scene.y, scene.target, plan.erasure_steps, plan.blur, draws, device)
+        for name, value in gained.items():
+            rows[name][f"advantage {end}"] = value
+    pairs = _pairs(scene, plan, after, seed, device)
+    return {name: Observation(rows[name], pairs[name]) for name in plan.explanations}
+
+
+def concatenate(tables: Sequence[Table]) -> Table:
+    """The rows of several tables, one after the other."""
+    return {name: torch.cat([table[name] for table in tables]) for name in tables[0]} if tables else {}
+
+
+def _pairs(
+    scene: Scene,
+    plan: ReliabilitySettings,
+    after: Mapping[str, Mapping[str, Tensor]],
+    seed: int,
+    device: torch.device,
+) -> dict[str, Table]:
+    """Attacked and honest maps, matched in certainty, told apart where there are enough of them."""
+    network, honest = scene.subject.network, scene.honest
+    attacked_logits = in_batches(network, scene.others["attack"], device)
+    honest_logits = in_batches(network, honest.images, device)
+    attacked, matched = match(
+        certainty(attacked_logits, scene.y),
+        scene.y,
+        certainty(honest_logits, honest.labels),
+        honest.labels,
+        plan.caliper,
+    )
+    image, y, target = scene.index[attacked], scene.y[attacked], scene.target[attacked]
+    tables: dict[str, Table] = {}
+    for name, explanation in plan.explanations.items():
+        table = {"victim": torch.full_like(image, scene.victim), "image": image}
+        if len(image.unique()) >= plan.folds:
+            # The honest image is explained as its partner was: the same class, held against the same target.
+            genuine = make_maps(explanation, scene.subject, unit(honest.images[matched]), y, target, device)
+            tables[name] = table | tell_apart(
+                (certainty(attacked_logits[attacked], y), certainty(honest_logits[matched], y)),
+                (after[name]["attack"][attacked], genuine),
+                after[name]["real_target"][attacked],
+                y,
+                image,
+                plan.folds,
+                plan.false_alarms,
+                seed,
+            )
+        else:
+            nothing = dict.fromkeys(TOLD, torch.empty(0, dtype=torch.float64))
+            nothing["chance"] = nothing["chance"].reshape(0, SWAPS)
+            tables[name] = {column: values[:0] for column, values in table.items()} | nothing
+    return tables
