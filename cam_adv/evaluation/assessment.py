@@ -35,7 +35,5 @@ def assess(result: AttackResult, witnesses: Witnesses, splits: ImageSplits, conf
         witnesses.ask(witnesses.draw(result.z0), result.z0),
         on_x_adv,
         type1_verdict(on_x_adv.victim, on_x_adv.judge, result.y, result.target, confidence),
-        measure(
-            result.x, result.x_adv, result.target, witnesses.judge, splits.train, splits.test, witnesses.device
-        ),
+        measure(result.x, result.x_adv, result.target, witnesses.judge, splits.train, splits.test, witnesses.device),
     )
