@@ -30,10 +30,11 @@ class Lookalikes(nn.Module):
         super().__init__()
         self.distance_weight = distance_weight
         device = next(generator.parameters()).device
-        codes = in_batches(lambda part: generator.encode(part).mean, real.images, device).to(device)
+        codes = in_batches(lambda part: generator.encode(part).mean, real.images, device)
+        drawn = in_batches(generator.generate, codes, device)
 
         def ask(network: nn.Module) -> Tensor:
-            return in_batches(lambda part: network(generator.generate(part)), codes, device).to(device)
+            return in_batches(network, drawn, device).to(device)
 
         labels = real.labels.to(device)
         believed = torch.ones(len(labels), device=device)
@@ -41,7 +42,7 @@ class Lookalikes(nn.Module):
             probs = torch.stack([ask(proxy).softmax(dim=1) for proxy in proxies]).mean(dim=0)
             believed = probs.gather(1, labels.unsqueeze(1)).squeeze(1)
         for name, value in (
-            ("codes", codes),
+            ("codes", codes.to(device)),
             ("labels", labels),
             ("victim_logits", ask(victim)),
             ("believed", believed),
