@@ -209,12 +209,13 @@ class TestRandomAffine:
         assert len(torch.unique(drawn, dim=0)) == 6
 
     def test_stays_in_the_unit_interval(self) -> None:
+        """But for the rounding of bilinear weights, whose sum is 1 to seven digits; which ones depends on the machine."""
         draw = torch.Generator().manual_seed(0)
         images = torch.rand(200, 1, 9, 9, generator=draw).round()
         draws = torch.rand(5, 200, generator=draw) * 2 - 1
         drawn = random_affine(images, draws, shift=3.0, rotation=90.0, scale=0.9, shear=2.0)
         assert drawn.min() >= 0
-        assert drawn.max() <= 1
+        assert drawn.max() <= 1 + 1e-6
         assert not torch.equal(drawn, images)
 
 
