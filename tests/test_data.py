@@ -209,7 +209,7 @@ class TestRandomAffine:
         assert len(torch.unique(drawn, dim=0)) == 6
 
     def test_stays_in_the_unit_interval(self) -> None:
-        """But for the rounding of bilinear weights, whose sum is 1 to seven digits; which ones depends on the machine."""
+        """But for the rounding of bilinear weights, whose sum is 1 to seven digits, on each machine others."""
         draw = torch.Generator().manual_seed(0)
         images = torch.rand(200, 1, 9, 9, generator=draw).round()
         draws = torch.rand(5, 200, generator=draw) * 2 - 1
