@@ -16,7 +16,6 @@ from cam_adv.evaluation.agreement import agreement
 from cam_adv.evaluation.assessment import assess
 from cam_adv.evaluation.opinions import Witnesses
 from cam_adv.explanation.subject import Subject
-from cam_adv.networks.ensemble import Ensemble
 from cam_adv.networks.predictions import unit
 from cam_adv.reliability import study as reliability
 from cam_adv.report import files, gallery, terminal
@@ -74,8 +73,7 @@ def run(settings: Settings, folder: Path, config: str) -> float | None:
 
 def _agreement(settings: Settings, models: Models, people: LabelledImages, folder: Path) -> float:
     """How often the judge answers as people do."""
-    judge = Ensemble({name: model.network for name, model in models.judge.items()})
-    rates = agreement(judge, people, main_device(settings.hardware))
+    rates = agreement(models.judges(), people, main_device(settings.hardware))
     files.write_summary(files.summary(rates, {"pictures": len(people)}), folder / "agreement.json")
     terminal.print_agreement(rates)
     terminal.print_paths(folder, settings.outputs)

@@ -43,7 +43,7 @@ class Toolbox:
             models.victim.network.to(device),
             models.generator.network.to(device),
             [model.network.to(device) for model in models.surrogates.values()],
-            Ensemble({name: model.network for name, model in models.judge.items()}).to(device),
+            models.judges().to(device),
             splits.validation,
         )
 

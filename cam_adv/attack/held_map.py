@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
-from cam_adv.explanation.cam import GapLinear
+from cam_adv.explanation.cam import GapLinear, logits_and_feature_map
 from cam_adv.explanation.subject import Subject
 
 
@@ -48,10 +48,5 @@ class HeldMap:
 
 
 def _logits_and_maps(place: GapLinear, victim: nn.Module, images: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    seen: list[Tensor] = []
-    hook = place.feature_map.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    try:
-        logits = victim(images)
-    finally:
-        hook.remove()
-    return logits, torch.einsum("nkhw,nk->nhw", seen[-1], place.linear.weight[y])
+    logits, feature_map = logits_and_feature_map(victim, place, images)
+    return logits, torch.einsum("nkhw,nk->nhw", feature_map, place.linear.weight[y])

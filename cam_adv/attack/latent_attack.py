@@ -16,6 +16,7 @@ from cam_adv.attack.objective import Terms, evaluate, shaken
 from cam_adv.attack.result import AttackResult
 from cam_adv.data.splits import LabelledImages
 from cam_adv.errors import UserError
+from cam_adv.explanation.subject import as_in_use
 from cam_adv.networks.surrogates import ReadBack
 from cam_adv.networks.svae import SVAE, Posterior
 from cam_adv.settings import AttackSettings
@@ -182,13 +183,11 @@ class LatentAttack(nn.Module):
 @contextmanager
 def _frozen(module: nn.Module) -> Iterator[None]:
     """Evaluation mode and no gradients for weights, both put back afterwards: the networks are the caller's."""
-    training = {part: part.training for part in module.modules()}
     tracked = [weight for weight in module.parameters() if weight.requires_grad]
-    module.eval().requires_grad_(False)
+    module.requires_grad_(False)
     try:
-        yield
+        with as_in_use(module):
+            yield
     finally:
-        for part, mode in training.items():
-            part.training = mode
         for weight in tracked:
             weight.requires_grad_(True)

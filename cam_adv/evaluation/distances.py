@@ -9,7 +9,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from cam_adv.data.splits import LabelledImages
 from cam_adv.networks.ensemble import Ensemble
-from cam_adv.networks.predictions import in_batches
+from cam_adv.networks.predictions import in_batches, unit
 
 RARE = 0.01
 """The share of real images whose nearest neighbour is as near as that of a copy, or as far as that of a stranger."""
@@ -99,11 +99,10 @@ def _before_last_linear(network: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def _flat(images: Tensor) -> Tensor:
-    pixels = images.float() / 255 if images.dtype == torch.uint8 else images
-    return pixels.flatten(1)
+    return unit(images).flatten(1)
 
 
 def _to_nearest(images: Tensor, neighbours: Tensor, device: torch.device) -> Tensor:
     """Distance to the nearest neighbour, `(N,)`, on the CPU."""
     near = neighbours.to(device)
-    return torch.cat([torch.cdist(part.to(device), near).amin(dim=1).cpu() for part in images.split(500)])
+    return in_batches(lambda part: torch.cdist(part, near).amin(dim=1), images, device)

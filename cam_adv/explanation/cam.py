@@ -75,6 +75,17 @@ def find_gap_linear(network: nn.Module, images: Tensor) -> GapLinear | None:
     return None
 
 
+def logits_and_feature_map(network: nn.Module, place: GapLinear, images: Tensor) -> tuple[Tensor, Tensor]:
+    """One forward pass: logits `(N, C)`, and the feature map A `(N, K, h, w)` on their way, with its history."""
+    seen: list[Tensor] = []
+    hook = place.feature_map.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    try:
+        logits = network(images)
+    finally:
+        hook.remove()
+    return logits, seen[-1]
+
+
 @torch.no_grad()
 def explain(network: nn.Module, place: GapLinear, images: Tensor) -> tuple[Tensor, Tensor]:
     """Logits and raw CAMs of all classes from one forward pass, with the identity between them checked.
@@ -90,13 +101,8 @@ def explain(network: nn.Module, place: GapLinear, images: Tensor) -> tuple[Tenso
     Raises:
         UserError: logit_c = mean(CAM_c) + b_c fails by more than `TOLERANCE`.
     """
-    seen: list[Tensor] = []
-    hook = place.feature_map.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    try:
-        logits = network(images)
-    finally:
-        hook.remove()
-    maps = class_activation_maps(seen[-1], place.linear.weight)
+    logits, feature_map = logits_and_feature_map(network, place, images)
+    maps = class_activation_maps(feature_map, place.linear.weight)
     bias = 0 if place.linear.bias is None else place.linear.bias
     error = (logits - maps.double().mean(dim=(2, 3)) - bias).abs().amax().item()
     if not error <= TOLERANCE:

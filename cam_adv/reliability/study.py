@@ -146,8 +146,7 @@ class _Stage:
 
     def judges(self) -> Ensemble:
         """On the device."""
-        judges = {name: model.network for name, model in self.cast.others.judge.items()}
-        return Ensemble(judges).to(self.device)
+        return self.cast.others.judges().to(self.device)
 
     def judge(self, result: AttackResult, seed: int, confidence: float) -> Verdict:
         """What the victim and the judge say of the ends."""

@@ -19,6 +19,7 @@ from cam_adv.data.module import Augmentation, ImageDataModule
 from cam_adv.data.splits import ImageSplits
 from cam_adv.errors import UserError
 from cam_adv.networks.check import check_classifier, check_generator
+from cam_adv.networks.ensemble import Ensemble
 from cam_adv.settings import (
     ClassifierTraining,
     EnsembleSettings,
@@ -65,6 +66,10 @@ class Models:
     judge: dict[str, Model] = field(default_factory=dict)
     generator: Model | None = None
     surrogates: dict[str, Model] = field(default_factory=dict)
+
+    def judges(self) -> Ensemble:
+        """The judge's networks, which answer as one."""
+        return Ensemble({name: model.network for name, model in self.judge.items()})
 
     def all(self) -> list[Model]:
         """Every model, in the order in which they are trained."""
