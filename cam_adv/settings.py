@@ -225,6 +225,12 @@ class ExplanationSettings(Section):
     method: Target
 
 
+class ControlSettings(Section):
+    name: Key
+    matched: bool
+    picture: Target
+
+
 class Matters(Section):
     """The smallest effects that count, each in the unit of its claim."""
 
@@ -237,6 +243,7 @@ class ReliabilitySettings(Section):
     """What stage "reliability" measures, and what would count."""
 
     explanations: Annotated[dict[Key, ExplanationSettings], Field(min_length=1)]
+    controls: Annotated[dict[Key, ControlSettings], Field(min_length=1)]
     victims: Annotated[list[Seed], Field(min_length=1)]
     images: Annotated[Integer, Field(ge=2)]
     targets: Count
@@ -249,6 +256,30 @@ class ReliabilitySettings(Section):
     caliper: Positive
     folds: Annotated[Integer, Field(ge=2)]
     false_alarms: Share
+    trajectories: Count
+
+    @property
+    def matched(self) -> tuple[str, ...]:
+        """The controls that H1 asks the attack to exceed, each of them."""
+        return tuple(name for name, control in self.controls.items() if control.matched)
+
+    @model_validator(mode="after")
+    def _attack_is_no_control(self) -> "ReliabilitySettings":
+        if "attack" in self.controls:
+            raise UserError(
+                "reliability.controls.attack has the name of what the controls stand beside.",
+                "Give that control another key.",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _some_control_is_matched(self) -> "ReliabilitySettings":
+        if not self.matched:
+            raise UserError(
+                "reliability.controls has no control that is matched, so H1 has nothing to exceed.",
+                "Set matched: true in one of them, such as reliability.controls.real_pair.matched=true.",
+            )
+        return self
 
     @model_validator(mode="after")
     def _victims_differ(self) -> "ReliabilitySettings":

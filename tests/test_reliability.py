@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import Answer, compose
+from hydra.utils import instantiate
 from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
@@ -19,6 +21,7 @@ from cam_adv.attack.latent_attack import LatentAttack
 from cam_adv.attack.latent_walk import score
 from cam_adv.attack.objective import Terms
 from cam_adv.config import settings_from
+from cam_adv.data.splits import LabelledImages
 from cam_adv.errors import UserError
 from cam_adv.explanation.class_maps import cam, contrast_cam
 from cam_adv.explanation.gauge import regauged, reversing_vector
@@ -33,7 +36,12 @@ from cam_adv.reliability.detector import areas, auc_parts, folds, held_out_score
 from cam_adv.reliability.faithfulness import advantages
 from cam_adv.reliability.finding import FEWEST, NOTHING_MEASURED, Estimate, Finding, answer, corrected, worst
 from cam_adv.reliability.instability import change
+from cam_adv.reliability.maps import mean_map, random_map
+from cam_adv.reliability.observation import Observation
 from cam_adv.reliability.study import stronger
+from cam_adv.reliability.trajectory import Trajectory
+from cam_adv.report.controls import changes_figure, mean_changes
+from cam_adv.report.trajectory import aligned, explanations_figure, trajectories_figure
 from cam_adv.settings import Settings, Weights
 
 CPU = torch.device("cpu")
@@ -43,51 +51,93 @@ def draws(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+MATCHED = ("real_pair", "latent_walk", "pixel_noise")
+
+
+class Echo(nn.Module):
+    """A generator whose pictures are its codes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def generate(self, codes: torch.Tensor) -> torch.Tensor:
+        return codes
+
+
+def attacked(x: torch.Tensor, x_adv: torch.Tensor, **changes) -> controls.Attacked:
+    """One attack, every image of class 0 and its own only real match."""
+    count = len(x)
+    numbers, zeros, codes = torch.arange(count), torch.zeros(count, dtype=torch.long), torch.zeros(count, 2)
+    real = LabelledImages(x, zeros)
+    made = controls.Attacked(
+        numbers, zeros, zeros + 1, x, x_adv, codes, codes + 1, x_adv, Echo(), real, numbers, seed=0
+    )
+    return replace(made, **changes)
+
+
 class TestControls:
     x = torch.rand(6, 1, 8, 8, generator=draws(1)).mul(1.4).sub(0.2).clamp(0, 1)  # some pixels at the ends
     distance = torch.tensor([0.01, 0.5, 1.0, 2.0, 3.0, 0.0])
 
+    def far(self, distance: torch.Tensor) -> controls.Attacked:
+        """An attack whose pictures are that far from x."""
+        away = torch.zeros_like(self.x)
+        away[:, 0, 0, 0] = distance
+        return attacked(self.x, self.x + away)
+
     def test_noise_is_as_far_as_the_attack_after_clipping(self) -> None:
-        noisy = controls.pixel_noise(self.x, self.distance, draws())
+        noisy = controls.pixel_noise(self.far(self.distance))
         assert torch.allclose((noisy - self.x).flatten(1).norm(dim=1), self.distance, atol=1e-5)
         assert noisy.min() >= 0
         assert noisy.max() <= 1
 
     def test_noise_goes_as_far_as_it_can(self) -> None:
-        noisy = controls.pixel_noise(self.x, torch.full((6,), 100.0), draws())
+        noisy = controls.pixel_noise(self.far(torch.full((6,), 100.0)))
         assert (((noisy == 0) | (noisy == 1)).float().mean(dim=(1, 2, 3)) == 1).all()
 
     def test_latent_walk_is_as_long_as_the_attack(self) -> None:
-        class Echo:
-            def generate(self, codes: torch.Tensor) -> torch.Tensor:
-                return codes
-
         z0, length = torch.randn(6, 5, generator=draws()), torch.arange(6.0)
-        walked = controls.latent_walk(Echo(), z0, length, draws())
+        one = attacked(self.x, self.x, z0=z0, z=z0 + length[:, None] * torch.eye(5)[2])
+        walked = controls.latent_walk(one)
         assert torch.allclose((walked - z0).norm(dim=1), length, atol=1e-5)
-        again = controls.latent_walk(Echo(), z0, length, draws())
-        assert torch.equal(walked, again)
+        assert not torch.allclose(walked[1:], one.z[1:], atol=0.1)
+        assert torch.equal(walked, controls.latent_walk(one))
 
     def test_reconstruction(self) -> None:
-        generator = SVAE(1, 3, (8, 8), 4, width=2, hidden=8)
+        generator = SVAE(1, 3, (8, 8), 4, width=2, hidden=8).eval()
         expected = generator.generate(generator.encode(self.x).mean)
-        assert torch.equal(controls.reconstruction(generator, self.x), expected)
+        found = controls.reconstruction(attacked(self.x, self.x, generator=generator))
+        assert torch.allclose(found, expected, atol=1e-6)
+
+    def test_nothing_to_see_and_the_walk_without_the_victim(self) -> None:
+        one = attacked(self.x, self.x, transition=1 - self.x)
+        assert torch.equal(controls.blank_image(one), torch.zeros_like(self.x))
+        assert torch.equal(controls.transition(one), 1 - self.x)
 
     def test_real_images_are_of_the_class_and_nearest_in_distance(self) -> None:
-        """One pixel: pool at 0, 0.1, …, 0.9, even ones of class 0; x is image 0, of class 0."""
-        pool = torch.arange(10).reshape(10, 1, 1, 1) / 10
-        labels, numbers = torch.arange(10) % 2, torch.arange(10)
-        x, index = pool[[0, 0, 0]], torch.tensor([0, 0, 0])
-        wanted = torch.tensor([0, 0, 1])
-        found = controls.real_at_distance(x, index, wanted, torch.tensor([0.05, 0.58, 0.22]), pool, numbers, labels)
-        assert found.flatten().tolist() == pytest.approx([0.2, 0.6, 0.3])  # never x itself
+        """One pixel: real ones at 0, 0.1, …, 0.9, even ones of class 0; x is image 0, of class 0."""
+        pixels = torch.arange(10).reshape(10, 1, 1, 1) / 10
+        x = pixels[[0, 0, 0]]
+        one = attacked(
+            x,
+            x + torch.tensor([0.05, 0.58, 0.22]).reshape(3, 1, 1, 1),
+            index=torch.zeros(3, dtype=torch.long),
+            real=LabelledImages(pixels, torch.arange(10) % 2),
+            real_index=torch.arange(10),
+        )
+        assert controls.real_pair(one).flatten().tolist() == pytest.approx([0.2, 0.6, 0.2])  # never x itself
+        assert controls.real_target(one).flatten().tolist() == pytest.approx([0.1, 0.5, 0.3])
 
     def test_a_class_without_real_images_is_refused(self) -> None:
-        one = torch.zeros(1, 1, 1, 1)
         with pytest.raises(UserError, match="no other test image of class 0"):
-            controls.real_at_distance(
-                one, torch.tensor([3]), torch.tensor([0]), torch.ones(1), one, torch.tensor([3]), torch.tensor([0])
-            )
+            controls.real_pair(attacked(torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)))
+
+    @pytest.mark.parametrize("name", sorted(compose().reliability.controls))
+    def test_configs_name_what_they_make_and_which_are_matched(self, name: str) -> None:
+        control = settings_from(compose()).reliability.controls[name]
+        assert (control.name, control.matched) == (name, name in MATCHED)
+        assert instantiate(control.picture).func is getattr(controls, name)
 
     def test_a_walk_without_the_victim(self, settings: Settings) -> None:
         attack = controls.without_victim(settings.attack)
@@ -100,6 +150,85 @@ class TestControls:
         assert (attack.confidence, attack.multiplier["confidence"]) == (0.99, 0.99)
         published = settings_from(compose(["attack=tang2018"])).attack
         assert stronger(published, 0.99).multiplier == published.multiplier
+
+
+class TestMapsOfNoPicture:
+    maps = torch.arange(16.0).reshape(4, 2, 2)
+
+    def test_the_mean_map_leaves_its_own_image_out(self) -> None:
+        image = torch.tensor([7, 7, 3, 5])  # the first two rows are one image with two targets
+        found = mean_map(self.maps, image)
+        assert torch.equal(found[0], (self.maps[2] + self.maps[3]) / 2)
+        assert torch.equal(found[0], found[1])
+        assert torch.allclose(found[2], (self.maps[0] + self.maps[1] + self.maps[3]) / 3)
+        assert torch.equal(mean_map(self.maps, torch.zeros(4, dtype=torch.long)), torch.zeros(4, 2, 2))
+
+    def test_a_random_map_has_the_same_values_elsewhere(self) -> None:
+        many = self.maps.repeat(50, 1, 1)
+        found = random_map(many, draws())
+        assert torch.equal(found.flatten(1).sort(dim=1).values, many.flatten(1))
+        stayed = (found == many).double().mean()
+        assert 0.15 < stayed < 0.35  # one of four places, by chance
+
+
+class TestTrajectories:
+    """Pictures with known ways, and their curves on a common axis."""
+
+    @staticmethod
+    def one(way: list[float], changes: list[float], crossing: float | None) -> Trajectory:
+        count = len(way)
+        return Trajectory(
+            x=torch.zeros(1, 4, 4),
+            y=7,
+            target=0,
+            images=torch.rand(count, 1, 4, 4, generator=draws()),
+            captions=[f"step {number}" for number in range(count)],
+            way=torch.tensor(way),
+            crossing=crossing,
+            victim=torch.full((count,), 0.9),
+            judge=torch.full((count,), 0.8),
+            maps={"cam": torch.rand(1 + count, 2, 2, generator=draws())},
+            changes={"cam": torch.tensor(changes)},
+        )
+
+    def test_are_read_off_between_their_moments(self) -> None:
+        walk = self.one([0.0, 2.0, 4.0], [0.0, 1.0, 0.0], 2.0)
+        read = aligned(walk, "cam", 2.0, np.array([-3.0, -2, -1, 0, 2, 3]))
+        assert read[1:5].tolist() == pytest.approx([0, 0.5, 1, 0])
+        assert np.isnan(read[[0, 5]]).all()
+
+    def test_curves_begin_at_the_crossing_on_the_right(self) -> None:
+        walks = [
+            self.one([0.0, 2.0], [0.0, 1.0], 1.0),
+            self.one([0.0, 4.0], [0.0, 1.0], 3.0),
+            self.one([0.0, 1.0], [0.0, 0.0], None),
+        ]
+        left, right = trajectories_figure(walks).axes
+        (curve,) = [line for line in right.lines if line.get_label() == "cam"]
+        places, medians = curve.get_xdata(), curve.get_ydata()
+        assert places.min() == pytest.approx(-3, abs=0.1)
+        assert np.interp(0, places, medians) == pytest.approx((0.5 + 0.75) / 2, abs=0.02)
+        assert left.lines[0].get_xdata().max() < 2.1  # of three pictures at least half must come so far
+
+    def test_strip_has_a_row_for_each_explanation(self) -> None:
+        walk = self.one([0.0, 1.0, 2.0], [0.0, 1.0, 1.0], None)
+        figure = explanations_figure(walk, [str(digit) for digit in range(10)])
+        assert [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()] == ["cam"]
+        assert figure.axes[1].get_title() == "step 0\n7: 0.900"
+        assert "From 7 to 0" in figure.get_suptitle()
+
+
+def test_changes_stand_beside_the_controls() -> None:
+    def seen(attack: float, control: float) -> dict[str, Observation]:
+        rows = {"victim": torch.zeros(2), "change attack": torch.full((2,), attack)}
+        return {"cam": Observation(rows | {"change blank_image": torch.tensor([control, control + 0.2])}, {})}
+
+    changes = mean_changes([seen(0.5, 0.1), seen(0.7, 0.3)])
+    assert list(changes) == ["attack", "blank_image"]
+    assert changes["attack"]["cam"] == pytest.approx(0.6)
+    assert changes["blank_image"]["cam"] == pytest.approx(0.3)
+    written = [text.get_text() for text in changes_figure(changes).axes[0].texts]
+    assert written == ["0.60", "0.30"]
 
 
 class TestDesign:
@@ -193,7 +322,7 @@ class TestClaims:
         return self.rows(**dict.fromkeys(TOLD, torch.ones(240)) | {"chance": chance} | columns)
 
     def changes(self, attack: float, **beside: float) -> dict[str, torch.Tensor]:
-        names = dict.fromkeys(("reconstruction", *controls.MATCHED, "transition", "real_target"), 0.2) | beside
+        names = dict.fromkeys(compose().reliability.controls, 0.2) | beside
         columns = {f"change {name}": torch.full((240,), value) for name, value in names.items()}
         return self.rows(**columns, **{"change attack": attack + self.noise})
 
@@ -216,14 +345,15 @@ class TestClaims:
 
     def test_unfaithfulness(self, claims: Claims) -> None:
         full, zero = 0.5 + self.noise, self.noise
-        found = claims.unfaithfulness(
-            {
-                "lost": self.rows(**{"advantage x": full, "advantage attack": zero.flip(0)}),
-                "kept": self.rows(**{"advantage x": full, "advantage attack": full.clone()}),
-            }
-        )
+
+        def advantages_of(attack: torch.Tensor) -> dict[str, torch.Tensor]:
+            columns = {"x": full, "attack": attack, "mean_map": full / 2}
+            return self.rows(**{f"advantage {end}": values for end, values in columns.items()})
+
+        found = claims.unfaithfulness({"lost": advantages_of(zero.flip(0)), "kept": advantages_of(full.clone())})
         assert [one.verdict for one in found.values()] == ["yes", "no"]
         assert found["lost"].details["attack"].effect == pytest.approx(0, abs=0.02)
+        assert found["lost"].details["mean_map"].effect == pytest.approx(0.25, abs=0.02)
 
     def test_concealment(self, claims: Claims) -> None:
         chance, sure = 0.5 + self.noise, torch.ones(240)
@@ -431,6 +561,8 @@ STUDY = ["experiment=cam_reliability", "reliability.victims=[0,1]", "reliability
         (["reliability.targets=10"], "9 other classes"),
         (["model.victim.training=null"], "comes trained"),
         (["reliability.images=1"], "reliability.images=1"),
+        ([f"reliability.controls.{name}.matched=false" for name in MATCHED], "nothing to exceed"),
+        (["+reliability.controls.attack=${reliability.controls.real_pair}"], "another key"),
         (["reliability.explanations.cam.method._target_=cam_adv.nowhere"], "can't be imported"),
         (["reliability.explanations.grad_cam.method.rectify=null", "+reliability.explanations.cam.method.x=1"], "x"),
     ],
@@ -488,6 +620,7 @@ class TestStudy:
         assert content["cam"]["h1"]["details"].keys() >= {
             "attack - reconstruction", "attack - real_pair", "attack - latent_walk", "attack - pixel_noise",
             "attack - transition", "attack - real_target", "attack - random_weights", "attack - shuffled_labels",
+            "attack - blank_image", "attack - mean_map", "attack - random_map",
         }  # fmt: skip
 
     def test_attacks_are_the_same_images_on_every_victim(self, folder: Path) -> None:
@@ -508,7 +641,8 @@ class TestStudy:
         assert all(math.isfinite(float(line["mean"])) for line in lines if line["measure"] == "change")
 
     def test_leaves_a_page_and_nothing_unfinished(self, folder: Path) -> None:
-        for name in ("reliability", "gauge", "dots_to_häuser"):
+        walk = "dots_to_häuser"
+        for name in ("reliability", "gauge", "controls", "trajectories", walk, f"explanations_{walk}"):
             with Image.open(folder / "figures" / f"{name}.png") as picture:
                 assert min(picture.size) > 100
                 low, high = picture.convert("L").getextrema()

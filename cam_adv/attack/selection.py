@@ -23,6 +23,10 @@ class Selection:
     def __len__(self) -> int:
         return len(self.index)
 
+    def first(self, count: int) -> "Selection":
+        """Its first rows, at most `count`."""
+        return Selection(self.index[:count], self.y[:count], self.target[:count])
+
 
 def select(
     labels: Tensor,

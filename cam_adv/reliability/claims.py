@@ -10,9 +10,9 @@ from dataclasses import replace
 from torch import Tensor
 
 from cam_adv.reliability.concealment import swap_test
-from cam_adv.reliability.controls import MATCHED
 from cam_adv.reliability.finding import Estimate, Finding, Verdict, answer, corrected, estimate, opposite, worst
-from cam_adv.reliability.observation import Table
+from cam_adv.reliability.observation import CHANGE, Table
+from cam_adv.reliability.scene import ATTACKED
 from cam_adv.settings import ReliabilitySettings
 
 ATTACK, STRONGER = "attack", "stronger attack"
@@ -37,26 +37,28 @@ class Claims:
         """
         matters, found, details = self.plan.matters.instability, {}, {}
         for name, rows in tables.items():
-            attack = rows["change attack"]
-            beside = {key.removeprefix("change "): key for key in rows if key.startswith("change ")}
-            del beside["attack"]
+            attack = rows[CHANGE + ATTACKED]
+            beside = {key.removeprefix(CHANGE): key for key in rows if key.startswith(CHANGE)}
+            del beside[ATTACKED]
             differences = {
                 f"attack - {other}": self._estimate(rows, attack - rows[key], matters)
                 for other, key in beside.items()
             }
-            found[name] = worst({other: differences[f"attack - {other}"] for other in MATCHED})
+            found[name] = worst({other: differences[f"attack - {other}"] for other in self.plan.matched})
             details[name] = {"attack": self._estimate(rows, attack, matters)} | differences
         return self._findings(found, details, matters)
 
     def unfaithfulness(self, tables: Mapping[str, Table]) -> dict[str, Finding]:
-        """H2: advantage over a random ranking on x less that on x'; both are in the details."""
+        """H2: advantage over a random ranking on x less that on x'.
+
+        Both are in the details, and that of one mean map for all pictures, which an explanation should exceed.
+        """
         matters, found, details = self.plan.matters.unfaithfulness, {}, {}
         for name, rows in tables.items():
             x, attack = rows["advantage x"], rows["advantage attack"]
             found[name] = self._estimate(rows, x - attack, matters)
             details[name] = {
-                "x": self._estimate(rows, x, matters),
-                "attack": self._estimate(rows, attack, matters),
+                end: self._estimate(rows, rows[f"advantage {end}"], matters) for end in ("x", "attack", "mean_map")
             }
         return self._findings(found, details, matters)
 

@@ -1,59 +1,91 @@
 """What a map does when the picture changes, but not by the attack.
 
 Each control makes for every attacked image x a second picture, as the attack makes x'; pairs (x, x') and (x, control)
-are then compared. Three are matched to the attack in how far they go, and leave the class as it is: `real_pair`,
-`latent_walk` and `pixel_noise`. The others say what the parts of the attack do: the generator alone
-(`reconstruction`), the change of class without the victim's say (the attack's walk as `without_victim` has it), and
-what a real picture of the other class looks like (`real_target`).
-
-Images are `(N, C, H, W)` in [0, 1], and so is every answer.
+are then compared. `conf/control/` names them. Those that are matched go as far as the attack and leave the class as
+it is; the others say what the parts of the attack do: the generator alone, the change of class without the victim's
+say, what a real picture of the other class looks like, and no picture at all.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from cam_adv.data.splits import LabelledImages
 from cam_adv.errors import UserError
+from cam_adv.networks.predictions import in_batches, unit
 from cam_adv.networks.svae import SVAE
 from cam_adv.settings import AttackSettings
-
-MATCHED = ("real_pair", "latent_walk", "pixel_noise")
-"""The controls that the attack has to exceed, each of them, before a map counts as unstable."""
 
 BISECTIONS = 50
 """Halvings of the interval in which the noise's scale lies: beyond the precision of float32."""
 
 
-@torch.no_grad()
-def reconstruction(generator: SVAE, x: Tensor) -> Tensor:
-    """G(mu(x)): the generator's own doing."""
-    return generator.reconstruct(x)
+@dataclass(frozen=True)
+class Attacked:
+    """The successes of one attack, and what controls are made of; all but the generator on the CPU.
 
-
-@torch.no_grad()
-def latent_walk(generator: SVAE, z0: Tensor, length: Tensor, draws: torch.Generator) -> Tensor:
-    """G(z0 + length·u), u uniform on the sphere: as far from z0 as the attack went, anywhere.
-
-    Args:
-        z0: codes `(N, D)`.
-        length: ‖z − z0‖₂ of the attack, `(N,)`.
-        draws: on the CPU.
+    index: which test image each x is, `(n,)`. y, target: labels `(n,)`.
+    x, x_adv: `(n, C, H, W)` in [0, 1]. z0, z: codes `(n, D)`.
+    transition: where the same walk ends without the victim's say, `(n, C, H, W)`.
+    real, real_index: the test images that the victim classifies correctly, and which they are, `(M,)`.
+    seed: of the random controls.
     """
-    direction = torch.randn(z0.shape, generator=draws).to(z0)
-    return generator.generate(z0 + length.unsqueeze(1) * direction / direction.norm(dim=1, keepdim=True))
+
+    index: Tensor
+    y: Tensor
+    target: Tensor
+    x: Tensor
+    x_adv: Tensor
+    z0: Tensor
+    z: Tensor
+    transition: Tensor
+    generator: SVAE
+    real: LabelledImages
+    real_index: Tensor
+    seed: int
+
+    @property
+    def distance(self) -> Tensor:
+        """‖x' − x‖₂, `(n,)`."""
+        return (self.x_adv - self.x).flatten(1).norm(dim=1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the generator draws."""
+        return next(self.generator.parameters()).device
+
+    def draws(self) -> torch.Generator:
+        """A generator of its own for each control, so that none depends on which others are made."""
+        return torch.Generator().manual_seed(self.seed)
 
 
-def pixel_noise(x: Tensor, distance: Tensor, draws: torch.Generator) -> Tensor:
-    """x under Gaussian noise whose scale is such that, clipped to [0, 1], it is `distance` `(N,)` away in L2.
+Control = Callable[[Attacked], Tensor]
+"""Makes the second pictures, `(n, C, H, W)` in [0, 1], on the CPU."""
+
+
+def reconstruction(attacked: Attacked) -> Tensor:
+    """G(mu(x)): the generator's own doing."""
+    return in_batches(attacked.generator.reconstruct, attacked.x, attacked.device)
+
+
+def latent_walk(attacked: Attacked) -> Tensor:
+    """G(z0 + ‖z − z0‖·u), u uniform on the sphere: as far from z0 as the attack went, anywhere."""
+    direction = torch.randn(attacked.z0.shape, generator=attacked.draws()).to(attacked.z0)
+    length = (attacked.z - attacked.z0).norm(dim=1, keepdim=True)
+    codes = attacked.z0 + length * direction / direction.norm(dim=1, keepdim=True)
+    return in_batches(attacked.generator.generate, codes, attacked.device)
+
+
+def pixel_noise(attacked: Attacked) -> Tensor:
+    """x under Gaussian noise whose scale is such that, clipped to [0, 1], it is ‖x' − x‖₂ away.
 
     Clipping takes from the noise, so the scale is found by bisection: the distance grows with it. One that no scale
     reaches (noise can move a pixel to an end of [0, 1] and no further) is approached as far as it can be.
-
-    Args:
-        distance: ‖x' − x‖₂ of the attack.
-        draws: on the CPU.
     """
-    noise = torch.randn(x.shape, generator=draws, dtype=torch.float64)
-    start, wanted = x.double().cpu(), distance.double().cpu()
+    noise = torch.randn(attacked.x.shape, generator=attacked.draws(), dtype=torch.float64)
+    start, wanted = attacked.x.double(), attacked.distance.double()
 
     def noisy(scale: Tensor) -> Tensor:
         return (start + scale[:, None, None, None] * noise).clamp(0, 1)
@@ -64,34 +96,45 @@ def pixel_noise(x: Tensor, distance: Tensor, draws: torch.Generator) -> Tensor:
         middle = (low + high) / 2
         too_near = (noisy(middle) - start).flatten(1).norm(dim=1) < wanted
         low, high = torch.where(too_near, middle, low), torch.where(too_near, high, middle)
-    return noisy(high).to(x)
+    return noisy(high).to(attacked.x)
 
 
-def real_at_distance(
-    x: Tensor, index: Tensor, label: Tensor, distance: Tensor, pool: Tensor, pool_index: Tensor, pool_labels: Tensor
-) -> Tensor:
-    """For each x the real image of class `label` whose distance ‖x − r‖₂ is nearest to `distance`.
+def transition(attacked: Attacked) -> Tensor:
+    """Where the attack's walk ends without the victim's say: the picture becomes y', and the victim goes with it."""
+    return attacked.transition
 
-    With the image's own class it is the control `real_pair`, with the target class `real_target`.
 
-    Args:
-        index: which image of the data set x is, `(N,)`: it is no match for itself.
-        label: `(N,)`.
-        distance: ‖x' − x‖₂ of the attack, `(N,)`.
-        pool, pool_index, pool_labels: images to choose from `(M, C, H, W)`, which they are, and their classes.
+def real_pair(attacked: Attacked) -> Tensor:
+    """The real image of class y whose distance to x is nearest to ‖x' − x‖₂."""
+    return _real_at_distance(attacked, attacked.y)
 
-    Raises:
-        UserError: the pool has no other image of a class.
+
+def real_target(attacked: Attacked) -> Tensor:
+    """The real image of class y' whose distance to x is nearest to ‖x' − x‖₂."""
+    return _real_at_distance(attacked, attacked.target)
+
+
+def blank_image(attacked: Attacked) -> Tensor:
+    """Black: what a map shows when there is nothing to see."""
+    return torch.zeros_like(attacked.x)
+
+
+def _real_at_distance(attacked: Attacked, label: Tensor) -> Tensor:
     """
-    away = torch.cdist(x.flatten(1), pool.flatten(1))
-    unfit = (label[:, None] != pool_labels) | (index[:, None] == pool_index)
+    Raises:
+        UserError: there is no other real image of a class.
+    """
+    pool = unit(attacked.real.images)
+    away = torch.cdist(attacked.x.flatten(1), pool.flatten(1))
+    itself = attacked.index[:, None] == attacked.real_index
+    unfit = (label[:, None] != attacked.real.labels) | itself
     if unfit.all(dim=1).any():
         raise UserError(
             f"The victim classifies no other test image of class {int(label[unfit.all(dim=1)][0])} correctly: an "
             "attacked image has no real one to be compared with.",
             "Use a better victim, or more test images.",
         )
-    return pool[(away - distance[:, None]).abs().masked_fill(unfit, torch.inf).argmin(dim=1)]
+    return pool[(away - attacked.distance[:, None]).abs().masked_fill(unfit, torch.inf).argmin(dim=1)]
 
 
 def without_victim(attack: AttackSettings) -> AttackSettings:

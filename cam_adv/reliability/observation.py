@@ -11,21 +11,26 @@ from cam_adv.networks.predictions import in_batches, unit
 from cam_adv.reliability.concealment import SWAPS, TOLD, certainty, match, tell_apart
 from cam_adv.reliability.faithfulness import advantages
 from cam_adv.reliability.instability import change, other_measures
-from cam_adv.reliability.maps import make_maps
-from cam_adv.reliability.scene import Scene
+from cam_adv.reliability.maps import make_maps, mean_map, random_map
+from cam_adv.reliability.scene import ATTACKED, Scene
 from cam_adv.settings import ReliabilitySettings
 
 Table = dict[str, Tensor]
 """Columns of one length by name. Every table has `victim` (its seed) and `image` (the source image)."""
 
 
+CHANGE = "change "
+"""Prefix of the columns that hold how far a map has moved since x."""
+
+
 @dataclass(frozen=True)
 class Observation:
     """Of one explanation.
 
-    rows: one for each attacked image: `change <picture>` for the attack and each control (H1), `change <network>`
-    for the attack's pictures explained in a network that knows nothing, `<measure> <picture>` for the other
-    measures of change, and `advantage x`, `advantage attack` (H2).
+    rows: one for each attacked image: `change <picture>` for the attack and each control (H1), also for two maps of
+    no picture, `mean_map` and `random_map`; `change <network>` for the attack's pictures explained in a network that
+    knows nothing; `<measure> <picture>` for the other measures of change; and `advantage x`, `advantage attack`,
+    and `advantage mean_map`, where the mean map ranks the pixels of x (H2).
     pairs: one for each attacked image that has an honest match: what `tell_apart` says of it (H3).
     """
 
@@ -58,14 +63,23 @@ def observe(
         before[name] = maps(scene.x)
         rows[name] = {"victim": torch.full_like(scene.index, scene.victim), "image": scene.index}
         after[name] = {picture: maps(images) for picture, images in scene.others.items()}
-        for picture, seen in after[name].items():
-            rows[name][f"change {picture}"] = change(before[name], seen)
+        of_no_picture = {
+            "mean_map": mean_map(before[name], scene.index),
+            "random_map": random_map(before[name], torch.Generator().manual_seed(seed)),
+        }
+        for picture, seen in (after[name] | of_no_picture).items():
+            rows[name][CHANGE + picture] = change(before[name], seen)
             rows[name] |= {f"{key} {picture}": value for key, value in other_measures(before[name], seen).items()}
         for stranger, other in strangers.items():
             subject = Subject.with_exact_cam(other.to(device), scene.x[:8].to(device))
-            rows[name][f"change {stranger}"] = change(maps(scene.x, subject), maps(scene.others["attack"], subject))
-    ends = {name: of["attack"] for name, of in after.items()}
-    for end, images, of in (("x", scene.x, before), ("attack", scene.others["attack"], ends)):
+            rows[name][CHANGE + stranger] = change(maps(scene.x, subject), maps(scene.others[ATTACKED], subject))
+    ends = {name: of[ATTACKED] for name, of in after.items()}
+    means = {name: mean_map(of, scene.index) for name, of in before.items()}
+    for end, images, of in (
+        ("x", scene.x, before),
+        ("attack", scene.others[ATTACKED], ends),
+        ("mean_map", scene.x, means),
+    ):
         draws = torch.Generator().manual_seed(seed)  # both ends are held against the same random rankings
         gained = advantages(network, images, of, scene.y, scene.target, plan.erasure_steps, plan.blur, draws, device)
         for name, value in gained.items():
@@ -88,7 +102,7 @@ def _pairs(
 ) -> dict[str, Table]:
     """Attacked and honest maps, matched in certainty, told apart where there are enough of them."""
     network, honest = scene.subject.network, scene.honest
-    attacked_logits = in_batches(network, scene.others["attack"], device)
+    attacked_logits = in_batches(network, scene.others[ATTACKED], device)
     honest_logits = in_batches(network, honest.images, device)
     attacked, matched = match(
         certainty(attacked_logits, scene.y),
@@ -106,8 +120,8 @@ def _pairs(
             genuine = make_maps(explanation, scene.subject, unit(honest.images[matched]), y, target, device)
             tables[name] = table | tell_apart(
                 (certainty(attacked_logits[attacked], y), certainty(honest_logits[matched], y)),
-                (after[name]["attack"][attacked], genuine),
-                after[name]["real_target"][attacked],
+                (after[name][ATTACKED][attacked], genuine),
+                make_maps(explanation, scene.subject, scene.other_class[attacked], y, target, device),
                 y,
                 image,
                 plan.folds,

@@ -16,19 +16,23 @@ from cam_adv.evaluation.intervals import Rate, wilson
 from cam_adv.evaluation.opinions import Witnesses
 from cam_adv.evaluation.verdict import Verdict, type1_verdict
 from cam_adv.explanation.subject import Subject
+from cam_adv.naming import file_name
 from cam_adv.networks.ensemble import Ensemble
 from cam_adv.networks.predictions import in_batches, unit
 from cam_adv.reliability.cast import Cast
 from cam_adv.reliability.claims import ATTACK, CLAIMS, STRONGER, Claims, Findings, answers, ranking
-from cam_adv.reliability.controls import without_victim
+from cam_adv.reliability.controls import Attacked, without_victim
 from cam_adv.reliability.design import design
 from cam_adv.reliability.finding import NOTHING_SEEN
 from cam_adv.reliability.observation import Observation, concatenate, observe
 from cam_adv.reliability.scene import make_scene
+from cam_adv.reliability.trajectory import Trajectory, follow
 from cam_adv.report import files, terminal
+from cam_adv.report.controls import draw_changes, mean_changes, print_changes
 from cam_adv.report.gallery import draw_walk
 from cam_adv.report.gauge import draw_gauge
 from cam_adv.report.reliability import draw_reliability, print_reliability, reliability_content, write_measures
+from cam_adv.report.trajectory import draw_explanations, draw_trajectories, write_trajectories
 from cam_adv.report.walk import walk_frames
 from cam_adv.settings import AttackSettings, Settings
 from cam_adv.training.trainer import main_device
@@ -119,6 +123,10 @@ class _Stage:
         """On the device: a Trainer that has finished leaves its networks on the CPU."""
         return self.cast.victims[seed].network.to(self.device)
 
+    def subject(self, seed: int) -> Subject:
+        """A victim, looked at where its exact CAM is."""
+        return Subject.with_exact_cam(self.victim(seed), unit(self.splits.test.images[:8].to(self.device)))
+
     def attack(self, plan: AttackSettings, seed: int) -> LatentAttack:
         """An attack on one victim."""
         others = self.cast.others
@@ -131,18 +139,41 @@ class _Stage:
         """Where it takes the selected test images."""
         return walk_batches(attack, self.splits.test, selection, self.settings.hardware, self.folder / "batches")
 
+    def witnesses(self, seed: int) -> Witnesses:
+        """Who is asked about the pictures of an attack on one victim."""
+        generator, few = self.cast.others.generator.network, self.splits.test.images[:8]
+        return Witnesses.call(self.victim(seed), self.judges(), generator, few, self.device)
+
     def draw_walks(self, figures: Path) -> None:
-        """How pictures change, and the first victim's CAM with them, frame by frame: `<source>_to_<target>.png`."""
-        settings, test = self.settings, self.splits.test
+        """How pictures change, and the first victim's maps with them.
+
+        `<source>_to_<target>.png` has the CAM frame by frame, `explanations_<source>_to_<target>.png` every map.
+        """
+        settings, names = self.settings, self.splits.class_names
         seed = settings.reliability.victims[0]
-        shown = first_of_each(test.labels, self.correct[seed], settings.dataset.pictures)
+        shown = first_of_each(self.splits.test.labels, self.correct[seed], settings.dataset.pictures)
         walks = self.walk(self.attack(settings.attack, seed).at_every_step(), shown)
-        generator = self.cast.others.generator.network
-        witnesses = Witnesses.call(self.victim(seed), self.judges(), generator, test.images[:8], self.device)
-        names = self.splits.class_names
+        witnesses = self.witnesses(seed)
         for row in range(len(walks)):
+            source, target = names[walks.y[row]], names[walks.target[row]]
             frames = walk_frames(walks, row, settings.attack.frames, witnesses)
-            draw_walk(frames, names[walks.y[row]], names[walks.target[row]], names, figures)
+            draw_walk(frames, source, target, names, figures)
+            path = figures / file_name(f"explanations_{source}_to_{target}.png")
+            draw_explanations(self.follow(walks, row, witnesses), names, path)
+
+    def trajectories(self) -> list[Trajectory]:
+        """The first attacked images on the first victim, those on which the attack succeeds, moment by moment."""
+        seed, plan = self.settings.reliability.victims[0], self.settings.attack
+        chosen = self.selection.first(self.settings.reliability.trajectories)
+        walks = self.walk(self.attack(plan, seed).at_every_step(), chosen)
+        success, witnesses = self.judge(walks, seed, plan.confidence).success, self.witnesses(seed)
+        return [self.follow(walks, row, witnesses) for row in success.nonzero().flatten().tolist()]
+
+    def follow(self, walks: AttackResult, row: int, witnesses: Witnesses) -> Trajectory:
+        """One walk on the first victim, explained moment by moment."""
+        plan = self.settings.reliability
+        subject = self.subject(plan.victims[0])
+        return follow(walks, row, self.settings.attack.frames, witnesses, subject, plan.explanations)
 
     def judges(self) -> Ensemble:
         """On the device."""
@@ -158,22 +189,20 @@ class _Stage:
         self, result: AttackResult, verdict: Verdict, transition: Tensor, seed: int, with_unknowing: bool
     ) -> dict[str, Observation]:
         """Put the controls beside the successes, and explain them all."""
-        victim, test = self.victim(seed), self.splits.test
-        scene = make_scene(
-            seed,
-            Subject.with_exact_cam(victim, unit(test.images[:8].to(self.device))),
-            result,
-            self.selection.index,
-            transition,
-            verdict.success,
-            self.cast.others.generator.network,
-            test,
-            self.correct[seed],
+        plan, success, test = self.settings.reliability, verdict.success, self.splits.test
+        real = self.correct[seed].nonzero().squeeze(1)
+        attacked = Attacked(
+            self.selection.index[success],
+            *(getattr(result, name)[success] for name in ("y", "target", "x", "x_adv", "z0", "z")),
+            transition[success],
+            self.cast.others.generator.network.to(self.device),
+            test[real],
+            real,
             self.settings.seed,
-            self.device,
         )
+        scene = make_scene(seed, self.subject(seed), attacked, self.selection.index, plan.controls)
         unknowing = {name: model.network for name, model in self.cast.unknowing.items()} if with_unknowing else {}
-        return observe(scene, self.settings.reliability, unknowing, self.settings.seed, self.device)
+        return observe(scene, plan, unknowing, self.settings.seed, self.device)
 
 
 def _design(settings: Settings, splits: ImageSplits, eligible: Tensor) -> Selection:
@@ -213,7 +242,7 @@ def _findings(settings: Settings, observations: Sequence[Mapping[str, Observatio
 
 
 def _report(stage: _Stage, seen: Seen, rates: Mapping[str, Mapping[str, Rate]]) -> None:
-    """`reliability.json`, `summary.json`, `measures.csv`, the figures, and the table in the terminal."""
+    """`reliability.json`, `summary.json`, `measures.csv`, `trajectories.csv`, the figures, the terminal's tables."""
     settings, plan, folder = stage.settings, stage.settings.reliability, stage.folder
     findings = {name: _findings(settings, observations) for name, observations in seen.items()}
     main = answers(findings)
@@ -225,7 +254,14 @@ def _report(stage: _Stage, seen: Seen, rates: Mapping[str, Mapping[str, Rate]]) 
     summary |= {name: {key: asdict(rate) for key, rate in of.items()} for name, of in rates.items()}
     files.write_summary(summary, folder / "summary.json")
     write_measures(seen, folder / "measures.csv")
+    changes = mean_changes(seen[ATTACK])
+    if changes:
+        draw_changes(changes, figures / "controls.png")
+        print_changes(changes)
     stage.draw_walks(figures)
+    trajectories = stage.trajectories()
+    write_trajectories(trajectories, folder / "trajectories.csv")
+    draw_trajectories(trajectories, figures / "trajectories.png")
     draw_reliability(main, order, plan.matters, figures / "reliability.png")
     selection, network = stage.selection, stage.cast.victims[plan.victims[0]].network.cpu()
     x = unit(stage.splits.test.images[selection.index[:1]])
