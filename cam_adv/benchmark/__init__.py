@@ -1,0 +1,1 @@
+"""How long things take beside what else one could do: `python -m cam_adv.benchmark`."""
