@@ -1,8 +1,10 @@
 """The question of reliability: controls and claims with known answers, and a tiny study through the command line."""
 
 import csv
+import html
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -649,6 +651,19 @@ class TestStudy:
                 assert high - low > 100
         assert not [path for path in folder.parent.rglob("*") if path.name.endswith((".part", ".training"))]
         assert not (folder / "batches").exists()
+
+    def test_the_page_tells_every_verdict_and_shows_every_picture(self, folder: Path, content: dict) -> None:
+        page = html.unescape((folder / "reliability.html").read_text())
+        for name, claims in content.items():
+            assert f"<td>{name}</td>" in page
+            for found in claims.values():
+                assert found["sentence"] in page
+        shown = re.findall(r'<img src="([^"]+)"', page)
+        assert {f"figures/{path.name}" for path in (folder / "figures").glob("*.png")} == set(shown)
+        ranks = [
+            page.index(f"<td>{name}</td>") for name in json.loads((folder / "summary.json").read_text())["ranking"]
+        ]
+        assert ranks == sorted(ranks)
 
     def test_shuffled_labels_teach_nothing(self, folder: Path) -> None:
         """The network that knows nothing was trained on its own labels, not on the victim's."""

@@ -56,7 +56,14 @@ def _transport(surplus: np.ndarray, cost: np.ndarray) -> np.ndarray:
         ),
         shape=(surplus.size, len(way)),
     )
-    carried = linprog(cost[start, end], A_eq=leaves_less_arrives, b_eq=surplus.ravel(), method="highs")
+    # Nothing can be presolved away in a transport: trying takes almost as long as solving.
+    carried = linprog(
+        cost[start, end],
+        A_eq=leaves_less_arrives,
+        b_eq=surplus.ravel(),
+        method="highs-ds",
+        options={"presolve": False},
+    )
     if carried.x is None:
         raise RuntimeError(f"the transport was not solved: {carried.message}")
     return np.bincount(pair, weights=carried.x * cost[start, end], minlength=len(surplus))

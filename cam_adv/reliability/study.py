@@ -32,6 +32,7 @@ from cam_adv.report.controls import draw_changes, mean_changes, print_changes
 from cam_adv.report.gallery import draw_walk
 from cam_adv.report.gauge import draw_gauge
 from cam_adv.report.reliability import draw_reliability, print_reliability, reliability_content, write_measures
+from cam_adv.report.reliability_page import write_page
 from cam_adv.report.trajectory import draw_explanations, draw_trajectories, write_trajectories
 from cam_adv.report.walk import walk_frames
 from cam_adv.settings import AttackSettings, Settings
@@ -242,14 +243,15 @@ def _findings(settings: Settings, observations: Sequence[Mapping[str, Observatio
 
 
 def _report(stage: _Stage, seen: Seen, rates: Mapping[str, Mapping[str, Rate]]) -> None:
-    """`reliability.json`, `summary.json`, `measures.csv`, `trajectories.csv`, the figures, the terminal's tables."""
+    """`reliability.json` and `.html`, `summary.json`, `measures.csv`, `trajectories.csv`, figures, tables."""
     settings, plan, folder = stage.settings, stage.settings.reliability, stage.folder
     findings = {name: _findings(settings, observations) for name, observations in seen.items()}
     main = answers(findings)
     order = ranking(main)
     figures = folder / "figures"
     figures.mkdir()
-    files.write_summary(reliability_content(findings), folder / "reliability.json")
+    content = reliability_content(findings)
+    files.write_summary(content, folder / "reliability.json")
     summary = {"images": plan.images, "targets": plan.targets, "victims": plan.victims, "ranking": order}
     summary |= {name: {key: asdict(rate) for key, rate in of.items()} for name, of in rates.items()}
     files.write_summary(summary, folder / "summary.json")
@@ -266,6 +268,7 @@ def _report(stage: _Stage, seen: Seen, rates: Mapping[str, Mapping[str, Rate]]) 
     selection, network = stage.selection, stage.cast.victims[plan.victims[0]].network.cpu()
     x = unit(stage.splits.test.images[selection.index[:1]])
     draw_gauge(network, x, selection.y[:1], selection.target[:1], stage.splits.class_names, figures)
+    write_page(settings, content, order, rates, folder)
     for name, of in rates.items():
         rows = {"rows": len(selection) * len(plan.victims)}
         terminal.print_attack(f"{settings.attack.name}, {name}, on every victim", of, rows)

@@ -64,6 +64,6 @@ def print_paths(folder: Path, outputs: Path) -> None:
     """Where to look: the run's files, and the root of everything for TensorBoard."""
     print(f"look at   {folder}")
     for path in sorted(folder.rglob("*")):
-        if path.suffix in (".png", ".gif", ".csv", ".json", ".safetensors"):
+        if path.suffix in (".html", ".png", ".gif", ".csv", ".json", ".safetensors"):
             print(f"          {path.relative_to(folder)}")
     print(f"curves    tensorboard --logdir {outputs.resolve()}")
