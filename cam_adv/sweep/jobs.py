@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 
 from cam_adv.errors import UserError
 from cam_adv.evaluation.intervals import Rate
+from cam_adv.naming import file_name
 from cam_adv.overrides import Value, swept_keys, values_of
 from cam_adv.sweep.record import NAME, Record, Status, read_json, unreadable
 
@@ -63,6 +64,13 @@ def read_sweep(folder: Path) -> Sweep:
         )
     jobs = sorted(map(_read_job, folders), key=lambda job: (job.number, job.folder.name))
     return Sweep(folder, tuple(_swept(jobs, _planned(folder))), tuple(jobs))
+
+
+def job_name(folder: str, overrides: Iterable[str]) -> str:
+    """What a job's folder in a sweep's `folder` is called after: what was swept, or everything where nobody knows."""
+    swept = set(_planned(Path(folder)))
+    asked = [override for override in overrides if not swept.isdisjoint(values_of([override]))]
+    return file_name(",".join(asked or overrides))
 
 
 def text_of(value: Value) -> str:
