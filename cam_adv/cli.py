@@ -16,11 +16,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cam_adv.errors import UserError
+from cam_adv.naming import file_name
 from cam_adv.overrides import values_of
 from cam_adv.sweep.callback import reported_sweep
-from cam_adv.sweep.jobs import job_name
+from cam_adv.sweep.jobs import swept_overrides
 
-OmegaConf.register_new_resolver("job_name", job_name, replace=True)
+OmegaConf.register_new_resolver("folder_name", file_name, replace=True)
+OmegaConf.register_new_resolver("swept", swept_overrides, replace=True)
 
 
 @hydra.main(config_path="pkg://cam_adv.conf", config_name="config", version_base="1.3")

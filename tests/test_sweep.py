@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from conftest import Answer
+from conftest import Answer, compared
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode
 from matplotlib.colors import same_color
@@ -317,6 +317,16 @@ class TestSweep:
         assert not list(sweep.glob("*/traceback.txt"))
         with Image.open(sweep / "sweep.png") as picture:
             assert picture.format == "PNG"
+        assert [row["folder"] for row in read_csv(sweep)] == [
+            "0_attack.strength=0.25",
+            "1_attack.strength=-1",
+            "2_attack.strength=4",
+        ]
+        _, _, runs = compared(tmp_path)
+        assert {name: run.asked["attack.strength"] for name, run in runs.items()} == {
+            "sweep/0_attack.strength=0.25": 0.25,
+            "sweep/2_attack.strength=4": 4,
+        }
         told = answer.out[answer.out.index("without an attack's result: 1 of 3 jobs") :]
         assert told.index("attack.strength=-1") < told.index("results: 2 of 3 jobs")
         assert not list(tmp_path.rglob("*.part"))

@@ -11,6 +11,8 @@ from cam_adv.overrides import Value
 from cam_adv.settings import Settings
 
 RATES = ("success", "kept", "changed", "success_confident")
+NOT_COMPARED = ("name", "outputs", "debug", "resume", "retrain")
+"""Keys that change nothing of what a run measures."""
 
 
 def hyperparameters(settings: Settings, overrides: Mapping[str, Value]) -> dict[str, Value]:
@@ -23,7 +25,7 @@ def hyperparameters(settings: Settings, overrides: Mapping[str, Value]) -> dict[
         "attack.confidence": settings.attack.confidence,
         "seed": settings.seed,
     }
-    return always | dict(overrides)
+    return always | {key: value for key, value in overrides.items() if key not in NOT_COMPARED}
 
 
 def metrics(summary: Mapping[str, Any]) -> dict[str, float]:

@@ -8,7 +8,6 @@ from omegaconf import OmegaConf
 
 from cam_adv.errors import UserError
 from cam_adv.evaluation.intervals import Rate
-from cam_adv.naming import file_name
 from cam_adv.overrides import Value, swept_keys, values_of
 from cam_adv.sweep.record import NAME, Record, Status, read_json, unreadable
 
@@ -66,11 +65,10 @@ def read_sweep(folder: Path) -> Sweep:
     return Sweep(folder, tuple(_swept(jobs, _planned(folder))), tuple(jobs))
 
 
-def job_name(folder: str, overrides: Iterable[str]) -> str:
-    """What a job's folder in a sweep's `folder` is called after: what was swept, or everything where nobody knows."""
-    swept = set(_planned(Path(folder)))
-    asked = [override for override in overrides if not swept.isdisjoint(values_of([override]))]
-    return file_name(",".join(asked or overrides))
+def swept_overrides(folder: str, overrides: Iterable[str], otherwise: str) -> str:
+    """Those of a job's overrides that the sweep in `folder` gives several values; `otherwise` where it gives none."""
+    keys = set(_planned(Path(folder)))
+    return ",".join(text for text in overrides if not keys.isdisjoint(values_of([text]))) or otherwise
 
 
 def text_of(value: Value) -> str:

@@ -250,7 +250,7 @@ class Workshop:
         training.module.train()
         trainer.fit(training.module, data, ckpt_path=checkpoint if checkpoint.exists() else None)
         (figures,) = trainer.test(training.module, data, verbose=False)
-        if isinstance(training.module, SVAEGAN):
+        if isinstance(training.module, SVAEGAN) and trainer.is_global_zero:
             write_generator_pictures(training.module.network.eval(), self.splits.validation.images, folder)
         return {name.removeprefix("test/"): value for name, value in figures.items()}
 
