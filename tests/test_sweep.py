@@ -331,7 +331,7 @@ class TestSweep:
         assert told.index("attack.strength=-1") < told.index("results: 2 of 3 jobs")
         assert not list(tmp_path.rglob("*.part"))
 
-        again = command("--multirun", *tiny, "attack.strength=0.25", f"hydra.sweep.dir={sweep}")
+        again = command("--multirun", *tiny, "attack.strength=0.25,-1,4", f"hydra.sweep.dir={sweep}")
         assert "belongs to another run" in again.err
         assert [row["status"] for row in read_csv(sweep)] == ["finished", "failed", "finished"]
 
