@@ -17,9 +17,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cam_adv.errors import UserError
 from cam_adv.naming import file_name
+from cam_adv.overrides import values_of
 from cam_adv.sweep.callback import reported_sweep
+from cam_adv.sweep.jobs import swept_overrides
 
 OmegaConf.register_new_resolver("folder_name", file_name, replace=True)
+OmegaConf.register_new_resolver("swept", swept_overrides, replace=True)
 
 
 @hydra.main(config_path="pkg://cam_adv.conf", config_name="config", version_base="1.3")
@@ -37,7 +40,8 @@ def _task(config: DictConfig) -> float | None:
             )
         from cam_adv.study import run
 
-        return run(settings, folder, OmegaConf.to_yaml(config, resolve=True))
+        overrides = values_of(HydraConfig.get().overrides.task)
+        return run(settings, folder, OmegaConf.to_yaml(config, resolve=True), overrides)
     except UserError as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise  # the sweep's other jobs go on, and the reason is told at its end

@@ -1,6 +1,7 @@
 """The chain from settings to a report: data, models, attack, verdict, pictures; nothing of the command line."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -17,22 +18,25 @@ from cam_adv.evaluation.assessment import assess
 from cam_adv.evaluation.opinions import Witnesses
 from cam_adv.explanation.subject import Subject
 from cam_adv.networks.predictions import unit
+from cam_adv.overrides import Value
 from cam_adv.reliability import study as reliability
 from cam_adv.report import files, gallery, terminal
 from cam_adv.report.events import write_events
+from cam_adv.report.hparams import hyperparameters
 from cam_adv.settings import Settings, check_classes
 from cam_adv.toolbox import Toolbox
 from cam_adv.training.trainer import check_hardware, main_device
 from cam_adv.training.workshop import Models, Workshop
 
 
-def run(settings: Settings, folder: Path, config: str) -> float | None:
+def run(settings: Settings, folder: Path, config: str, overrides: Mapping[str, Value]) -> float | None:
     """Do what `settings.stage` asks for and leave the report in `folder`.
 
     Args:
         settings: what to do.
         folder: of this run alone; nothing is written into it before all that can be checked is.
         config: the resolved config, for the folder's `config.yaml`.
+        overrides: what the command line set, which tells runs apart where they are compared.
 
     Returns:
         What a sampler of settings would maximise: the attack's success rate; None where only a model is trained.
@@ -68,7 +72,7 @@ def run(settings: Settings, folder: Path, config: str) -> float | None:
         return _agreement(settings, models, people, folder)
     if settings.stage != "attack":
         return None
-    return _attack(settings, splits, models, folder)
+    return _attack(settings, splits, models, folder, overrides)
 
 
 def _agreement(settings: Settings, models: Models, people: LabelledImages, folder: Path) -> float:
@@ -80,7 +84,9 @@ def _agreement(settings: Settings, models: Models, people: LabelledImages, folde
     return rates["judge"].rate
 
 
-def _attack(settings: Settings, splits: ImageSplits, models: Models, folder: Path) -> float:
+def _attack(
+    settings: Settings, splits: ImageSplits, models: Models, folder: Path, overrides: Mapping[str, Value]
+) -> float:
     """Attack, judge, explain, draw."""
     tools, device = Toolbox.of(settings, splits, models), main_device(settings.hardware)
     test, names = splits.test, splits.class_names
@@ -120,8 +126,9 @@ def _attack(settings: Settings, splits: ImageSplits, models: Models, folder: Pat
     files.write_attack(assessment, numbers.index, folder / "attack.safetensors")
     files.write_results(assessment, numbers.index, plan.starts, names, folder / "results.csv")
     gallery.draw_run(assessment, walks, witnesses, plan, names, models, folder)
-    write_events(assessment, plan.steps, folder)
-    files.write_summary(files.summary(rates, figures), folder / "summary.json")
+    summary, asked = files.summary(rates, figures), hyperparameters(settings, overrides)
+    write_events(assessment, witnesses, plan.steps, names, asked, summary, folder)
+    files.write_summary(summary, folder / "summary.json")
     terminal.print_attack(f"{plan.name} on {settings.dataset.name}", rates, figures)
     terminal.print_paths(folder, settings.outputs)
     return rates["success"].rate

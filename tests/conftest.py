@@ -15,6 +15,11 @@ import pytest
 import torch
 from omegaconf import DictConfig
 from PIL import Image
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment, list_session_groups
 
 from cam_adv import cli
 from cam_adv.config import settings_from
@@ -35,6 +40,35 @@ class Answer:
     code: int
     out: str
     err: str
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A row of TensorBoard's HParams: its values, by key, and its metrics, by tag."""
+
+    asked: dict[str, object]
+    metrics: dict[str, float]
+
+    def came_out(self, group: str) -> dict[str, float]:
+        """The metrics of a group of tags, without its name."""
+        return {tag.removeprefix(group): value for tag, value in self.metrics.items() if tag.startswith(group)}
+
+
+def compared(logdir: Path) -> tuple[list[str], list[str], dict[str, Compared]]:
+    """What TensorBoard's HParams shows of a folder: its keys, its metrics in order, and its rows by run."""
+    multiplexer = EventMultiplexer()
+    multiplexer.AddRunsFromDirectory(str(logdir))
+    multiplexer.Reload()
+    provider = MultiplexerDataProvider(multiplexer, str(logdir))
+    context = backend_context.Context(TBContext(logdir=str(logdir), data_provider=provider))
+    shown = get_experiment.Handler(RequestContext(), context, "", api_pb2.GetExperimentRequest()).run()
+    all_of_them = api_pb2.ListSessionGroupsRequest(slice_size=1000, allowed_statuses=[api_pb2.STATUS_SUCCESS])
+    groups = list_session_groups.Handler(RequestContext(), context, "", all_of_them).run().session_groups
+    rows = {}
+    for group in groups:
+        asked = {key: getattr(value, value.WhichOneof("kind")) for key, value in group.hparams.items()}
+        rows[group.name] = Compared(asked, {metric.name.tag: metric.value for metric in group.metric_values})
+    return [info.name for info in shown.hparam_infos], [info.name.tag for info in shown.metric_infos], rows
 
 
 def textures(count: int, side: int, seed: int) -> np.ndarray:

@@ -6,12 +6,13 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import CLASS_NAMES, Answer
+from conftest import CLASS_NAMES, Answer, compared
 from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file
@@ -206,16 +207,49 @@ class TestFolder:
     def test_events(self, study: Study) -> None:
         events = EventAccumulator(str(study.folder))
         events.Reload()
-        success = events.Scalars("attack/success_so_far")
+        success = events.Scalars("so_far/success")
         assert [event.step for event in success] == [0, 4, 8, 12]  # six steps from each of two starts
         assert success[-1].value == pytest.approx(study.summary["success"]["rate"])
-        assert len([tag for tag in events.Tags()["scalars"] if tag.startswith("attack/")]) > 3
-        assert {"pictures/x", "pictures/x_adv"} <= set(events.Tags()["images"])
+        assert len([tag for tag in events.Tags()["scalars"] if tag.startswith("objective/")]) > 3
+        pictures = {f"pictures/{name}" for name in ("x", "reconstruction", "x_adv", "prior_samples")}
+        figures = {f"figures/{name}" for name in ("dots_to_häuser", "häuser_to_dots", "pairs", "terms")}
+        assert set(events.Tags()["images"]) == pictures | figures
         for name, values in study.tensors.items():
             if name.startswith("term "):
-                written = events.Scalars(f"attack/{name.removeprefix('term ').replace(' ', '_')}")
+                written = events.Scalars(f"objective/{name.removeprefix('term ').replace(' ', '_')}")
                 medians = values.median(dim=0).values.tolist()
                 assert [event.value for event in written] == pytest.approx(medians, rel=1e-5)
+
+    def test_is_compared_with_other_runs(self, study: Study) -> None:
+        keys, _, runs = compared(study.root)
+        run = runs[study.folder.name]
+        asked = {"dataset": "image_folder", "model/victim": "gap_cnn", "attack.confidence": CONFIDENCE, "seed": 0}
+        assert asked.items() <= run.asked.items()
+        assert run.asked["attack.images"] == IMAGES  # the command line said so
+        assert set(run.asked) <= set(keys)
+        summary = study.summary
+        figures = {name: summary[name]["rate"] for name in ("success", "kept", "changed", "success_confident")}
+        figures |= {name: summary[name] for name in ("seconds", "median_distance")}
+        figures["successes_per_second"] = summary["success"]["rate"] * IMAGES / summary["seconds"]
+        assert run.came_out("attack/") == pytest.approx(figures)
+
+    def test_latent_space(self, study: Study) -> None:
+        codes = np.loadtxt(study.folder / "projector" / "codes.tsv", delimiter="\t")
+        assert codes == pytest.approx(torch.cat([study.tensors["z0"], study.tensors["z"]]).numpy(), abs=5e-4)
+        rows = (study.folder / "projector" / "labels.tsv").read_text().splitlines()[1:]
+        assert [row.split("\t")[1:3] for row in rows] == [[row["y"], row["target"]] for row in study.rows] * 2
+
+    def test_generator_shows_what_it_learnt(self, study: Study, splits: ImageSplits) -> None:
+        (folder,) = (study.root / "outputs" / "models").glob("generator-*[0-9a-f]")
+        events = EventAccumulator(str(folder))
+        events.Reload()
+        assert set(events.Tags()["images"]) == {
+            f"pictures/{name}" for name in ("x", "reconstruction", "prior_samples")
+        }
+        (event,) = events.Images("pictures/x")
+        sheet = np.asarray(Image.open(BytesIO(event.encoded_image_string)).convert("L"), dtype=int)
+        first = splits.validation.images[0, 0].numpy().astype(int)
+        assert np.abs(sheet[:16, :16] - first).max() <= 1
 
     def test_pictures(self, study: Study) -> None:
         figures = study.folder / "figures"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from conftest import Answer
+from conftest import Answer, compared
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode
 from matplotlib.colors import same_color
@@ -317,11 +317,21 @@ class TestSweep:
         assert not list(sweep.glob("*/traceback.txt"))
         with Image.open(sweep / "sweep.png") as picture:
             assert picture.format == "PNG"
+        assert [row["folder"] for row in read_csv(sweep)] == [
+            "0_attack.strength=0.25",
+            "1_attack.strength=-1",
+            "2_attack.strength=4",
+        ]
+        _, _, runs = compared(tmp_path)
+        assert {name: run.asked["attack.strength"] for name, run in runs.items()} == {
+            "sweep/0_attack.strength=0.25": 0.25,
+            "sweep/2_attack.strength=4": 4,
+        }
         told = answer.out[answer.out.index("without an attack's result: 1 of 3 jobs") :]
         assert told.index("attack.strength=-1") < told.index("results: 2 of 3 jobs")
         assert not list(tmp_path.rglob("*.part"))
 
-        again = command("--multirun", *tiny, "attack.strength=0.25", f"hydra.sweep.dir={sweep}")
+        again = command("--multirun", *tiny, "attack.strength=0.25,-1,4", f"hydra.sweep.dir={sweep}")
         assert "belongs to another run" in again.err
         assert [row["status"] for row in read_csv(sweep)] == ["finished", "failed", "finished"]
 

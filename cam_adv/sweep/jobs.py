@@ -1,21 +1,17 @@
 """A sweep's folder as it stands: its jobs, what each was asked, and what came out."""
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from cam_adv.errors import UserError
 from cam_adv.evaluation.intervals import Rate
+from cam_adv.overrides import Value, swept_keys, values_of
 from cam_adv.sweep.record import NAME, Record, Status, read_json, unreadable
 
 QUESTIONS = ("success", "kept", "changed", "success_confident")
-Value = int | float | bool | str | None
 
 
 @dataclass(frozen=True)
@@ -69,6 +65,12 @@ def read_sweep(folder: Path) -> Sweep:
     return Sweep(folder, tuple(_swept(jobs, _planned(folder))), tuple(jobs))
 
 
+def swept_overrides(folder: str, overrides: Iterable[str], otherwise: str) -> str:
+    """Those of a job's overrides that the sweep in `folder` gives several values; `otherwise` where it gives none."""
+    keys = set(_planned(Path(folder)))
+    return ",".join(text for text in overrides if not keys.isdisjoint(values_of([text]))) or otherwise
+
+
 def text_of(value: Value) -> str:
     """A value as it would be written on a command line."""
     if value is None:
@@ -78,11 +80,9 @@ def text_of(value: Value) -> str:
 
 def _read_job(folder: Path) -> Job:
     record = Record.read(folder)
-    parsed = [_parser().parse_override(override) for override in record.overrides]
-    values = {_key(override): _value(override) for override in parsed}
     summary = folder / "summary.json"
     outcome = _read_outcome(summary) if summary.exists() else None
-    return Job(folder, record.number, record.status, record.reason, values, outcome)
+    return Job(folder, record.number, record.status, record.reason, values_of(record.overrides), outcome)
 
 
 def _read_outcome(path: Path) -> Outcome:
@@ -108,23 +108,4 @@ def _planned(folder: Path) -> list[str]:
     path = folder / "multirun.yaml"
     if not path.exists():
         return []
-    overrides = OmegaConf.load(path).hydra.overrides.task
-    parsed = [_parser().parse_override(override) for override in overrides]
-    return [_key(override) for override in parsed if override.is_sweep_override()]
-
-
-@cache
-def _parser() -> OverridesParser:
-    return OverridesParser.create()
-
-
-def _key(override: Override) -> str:
-    return override.get_key_element().lstrip("+")
-
-
-def _value(override: Override) -> Value:
-    value = override.value()
-    plain = (
-        value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
-    )
-    return value if plain else override.get_value_string()
+    return swept_keys(OmegaConf.load(path).hydra.overrides.task)

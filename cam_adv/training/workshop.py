@@ -32,6 +32,7 @@ from cam_adv.settings import (
     VictimSettings,
 )
 from cam_adv.training.classifier import ClassifierModule
+from cam_adv.training.pictures import write_generator_pictures
 from cam_adv.training.store import CHECKPOINT, Entry
 from cam_adv.training.svae_gan import SVAEGAN
 from cam_adv.training.trainer import TrainingProgress, make_trainer
@@ -249,6 +250,8 @@ class Workshop:
         training.module.train()
         trainer.fit(training.module, data, ckpt_path=checkpoint if checkpoint.exists() else None)
         (figures,) = trainer.test(training.module, data, verbose=False)
+        if isinstance(training.module, SVAEGAN) and trainer.is_global_zero:
+            write_generator_pictures(training.module.network.eval(), self.splits.validation.images, folder)
         return {name.removeprefix("test/"): value for name, value in figures.items()}
 
 
