@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
+from torch import nn
 from tqdm import tqdm
 
 from cam_adv.attack.latent_attack import LatentAttack
@@ -29,6 +30,11 @@ class AttackModule(LightningModule):
         super().__init__()
         self.attack = attack
         self.folder = folder
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """What `hardware.compile` compiles."""
+        return [self.attack.victim, self.attack.generator, *self.attack.proxies]
 
     def predict_step(self, batch: Batch, batch_index: int) -> None:
         number, x, y, target = batch
