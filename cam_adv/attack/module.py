@@ -60,6 +60,8 @@ class AttackDataModule(LightningDataModule):
     def __init__(self, data: LabelledImages, selection: Selection, batch_size: int, folder: Path) -> None:
         """`folder`: where the results of the batches are found."""
         super().__init__()
+        # Where others started the processes there may be more of them than batches.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
         self.data = data
         self.selection = selection
         self.batch_size = batch_size

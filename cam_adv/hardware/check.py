@@ -79,8 +79,8 @@ def _check_processes(hardware: HardwareSettings) -> None:
         if hardware.nodes > 1:
             raise UserError(
                 f"hardware.nodes={hardware.nodes}, but nobody has started a process on the other machines.",
-                f"Start it with srun --nodes={hardware.nodes} --ntasks-per-node={hardware.devices} cam-adv, or on each "
-                f"machine with torchrun --nnodes={hardware.nodes} --nproc-per-node={hardware.devices} -m cam_adv.",
+                f"Use srun --nodes={hardware.nodes} --ntasks-per-node={hardware.devices} cam-adv, or on each machine "
+                f"torchrun --nnodes={hardware.nodes} --nproc-per-node={hardware.devices} -m cam_adv.",
             )
         return
     size = started_by.world_size()

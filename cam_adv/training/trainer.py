@@ -29,8 +29,8 @@ def with_devices(hardware: HardwareSettings, useful: int) -> HardwareSettings:
 def make_trainer(hardware: HardwareSettings, **options: Any) -> Trainer:
     """A quiet Trainer on this hardware; `options` are Lightning's own.
 
-    Several devices are the processes that torchrun or srun started, or else *spawned* ones that run one fit or predict
-    and end. Lightning's default would start the whole command again in each, which in a sweep starts a second sweep.
+    Several devices are the processes that torchrun or srun started, or else *spawned* ones that run one fit or
+    predict and end. Lightning's default would start the whole command again in each: in a sweep a second sweep.
     """
     on_gpu = uses_gpu(hardware)
     return Trainer(
