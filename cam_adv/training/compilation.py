@@ -2,10 +2,15 @@
 
 from collections.abc import Iterator
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
 from cam_adv.networks.svae import SVAE
+
+GRAPHS = 64
+"""Compiled forms of one function. All networks that are made of torch.nn.Sequential count as one function to PyTorch,
+which beyond its own limit, 8, goes on without compiling."""
 
 
 class Compilation(Callback):
@@ -16,9 +21,11 @@ class Compilation(Callback):
     """
 
     def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
-        if stage in ("fit", "predict"):
-            for part in _parts(module):
-                part.compile()
+        if stage not in ("fit", "predict"):
+            return
+        torch._dynamo.config.recompile_limit = GRAPHS
+        for part in _parts(module):
+            part.compile(dynamic=True if stage == "predict" else None)  # samples that rest leave an attack's batch
 
     def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         for part in _parts(module):
