@@ -29,9 +29,11 @@ from cam_adv.data.module import ImageDataModule
 from cam_adv.data.sources import image_folder
 from cam_adv.data.splits import ImageSplits
 from cam_adv.errors import UserError
+from cam_adv.evaluation import opinions
 from cam_adv.explanation.cam import find_gap_linear
 from cam_adv.hardware import claims, devices, processes
 from cam_adv.hardware.check import check_hardware
+from cam_adv.networks.ensemble import Ensemble
 from cam_adv.networks.svae import SVAE
 from cam_adv.settings import HardwareSettings, Settings
 from cam_adv.toolbox import load
@@ -128,14 +130,14 @@ def jobs(sweep: Path) -> list[Path]:
     return sorted(path.parent for path in sweep.glob("*/job.json"))
 
 
-SWEPT = "attack.strength=1,4"  # the lower bounds half of these walks, the higher none
+SWEPT = ("attack.strength=1,4", "dataset.pictures=[[0,1]]")  # 1 bounds most of these walks, 4 none
 TWO = ("hardware=cpu_ddp", "hardware.devices=2")
 
 
 @pytest.fixture(scope="module")
 def alone(study: Study, cam_adv: Callable[..., Answer], tiny: list[str]) -> list[Path]:
     """The jobs of a sweep in a single process."""
-    answer = cam_adv(["-m", *tiny, SWEPT, "hydra.sweep.dir=alone"], study.root)
+    answer = cam_adv(["-m", *tiny, *SWEPT, "hydra.sweep.dir=alone"], study.root)
     assert answer.code == 0, answer.err
     folders = jobs(study.root / "alone")
     assert verdicts(folders[0]) != verdicts(folders[1])  # a process with another job's strength would be noticed
@@ -154,7 +156,7 @@ class TestSweepOnTwoDevices:
         witnesses: Witnesses,
         how: str,
     ) -> None:
-        overrides = ["-m", *tiny, *TWO, SWEPT, f"name={how}"]
+        overrides = ["-m", *tiny, *TWO, *SWEPT, f"name={how}"]
         if how == "spawned":
             answer = cam_adv(overrides, study.root)
         else:
@@ -189,7 +191,7 @@ class TestSweepOnTwoDevices:
         self, study: Study, tiny: list[str], witnesses: Witnesses, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("KILLED", "1")
-        overrides = ["-m", *tiny, *TWO, SWEPT, "name=killed"]
+        overrides = ["-m", *tiny, *TWO, *SWEPT, "name=killed"]
         (answer,) = answers(torchrun(overrides, study.root, "--standalone", "--nproc-per-node=2"))
         assert answer.code != 0
         assert "cam-adv: Another process of this command has ended before its time." in answer.err
@@ -580,3 +582,110 @@ class TestCompiled:
         assert [part._compiled_call_impl is None for part in parts] == [False] * 6
         callback.teardown(None, module, "predict")
         assert [part._compiled_call_impl is None for part in parts] == [True] * 6
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(GPUS == 0, reason="needs a CUDA device")
+class TestOnAGpu:
+    """Every figure that a GPU gave is computed anew on the CPU."""
+
+    CHOICES = (
+        ["hardware=gpu"],
+        ["hardware=gpu", "hardware.precision=bf16-mixed"],
+        ["hardware=gpu", "hardware.precision=16-mixed"],
+        ["hardware=gpu", "hardware.compile=true"],
+        ["hardware=free_gpu", "attack=type1_cam"],
+    )
+
+    @pytest.mark.parametrize("choice", CHOICES, ids=" ".join)
+    def test_a_study_trains_attacks_and_explains(
+        self, command: Callable[..., Answer], tiny: list[str], choice: list[str]
+    ) -> None:
+        answer = command(*choice, *tiny[:-1], "hydra.run.dir=run")
+        assert answer.code == 0, answer.err
+        tensors = load_file("run/attack.safetensors")
+        networks = {}
+        for role in ("victim", "generator"):
+            (path,) = Path("outputs/models").glob(f"{role}-*/model.ckpt")
+            state = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
+            assert all(value.isfinite().all() for value in state.values() if value.is_floating_point())
+            networks[role] = {name.removeprefix("network."): value for name, value in state.items()}
+        generator = SVAE(1, 3, (16, 16), 8, width=4, hidden=32)
+        generator.load_state_dict(networks["generator"])
+        generator.eval()
+        # Convolutions on a GPU round to TF32, mixed precision to eight bits: far less than a wrong picture is off by.
+        tolerance = 0.02 if any("mixed" in word for word in choice) else 5e-3
+        with torch.no_grad():
+            assert torch.allclose(generator.encode(tensors["x"]).mean, tensors["z0"], atol=5 * tolerance)
+            assert torch.allclose(generator.generate(tensors["z"]), tensors["x_adv"], atol=tolerance)
+            f2 = generator.classifier(tensors["z"]).softmax(dim=1)
+        assert torch.allclose(f2, tensors["f2_probs"], atol=tolerance)
+        logits = tensors["cam_x_adv"].mean(dim=(2, 3)) + networks["victim"]["classifier.bias"]
+        assert torch.allclose(tensors["victim_probs"].log().diff(dim=1), logits.diff(dim=1), atol=1e-3)
+        # Predict had gradients: a walk leaves its start, and the proxies believe its end more.
+        assert (tensors["path"][:, 0] - tensors["path"][:, -1]).norm(dim=1).max() > 0.01
+        assert tensors["term surrogates"][:, -1].mean() < tensors["term surrogates"][:, 0].mean()
+        assert all(value.isfinite().all() for value in tensors.values() if value.is_floating_point())
+
+    def test_gives_the_verdicts_of_the_cpu(
+        self, study: Study, command: Callable[..., Answer], tiny: list[str]
+    ) -> None:
+        """With the same networks; a picture at the edge of a verdict may fall to the other side."""
+        answer = command(*tiny[:-1], "hardware=gpu", f"outputs={study.root / 'outputs'}", "hydra.run.dir=gpu")
+        assert answer.code == 0, answer.err
+        tensors = load_file("gpu/attack.safetensors")
+        for name in ("index", "x", "y", "target"):
+            assert torch.equal(tensors[name], study.tensors[name]), name
+        assert torch.allclose(tensors["z0"], study.tensors["z0"], atol=1e-2)
+        assert torch.allclose(tensors["victim_probs_x"], study.tensors["victim_probs_x"], atol=1e-2)
+        assert torch.allclose(tensors["cam_x"], study.tensors["cam_x"], atol=0.1)
+        agree = [one == other for one, other in zip(verdicts(Path("gpu")), verdicts(study.folder), strict=True)]
+        assert sum(agree) >= 10
+        assert stored(study.root) == study.store
+
+    def test_gets_back_what_a_trainer_left_on_the_cpu(self, splits: ImageSplits) -> None:
+        device = devices.main_device(hardware("hardware=gpu"))
+        network, generator = (
+            nn.Sequential(nn.Flatten(), nn.Linear(256, 3)),
+            SVAE(1, 3, (16, 16), 8, width=4, hidden=32),
+        )
+        judge = Ensemble({"one": nn.Sequential(nn.Flatten(), nn.Linear(256, 3))})
+        called = opinions.Witnesses.call(network, judge, generator, splits.test.images[:8], device)
+        codes = torch.randn(4, 8)
+        for _ in range(2):
+            drawn = called.draw(codes)
+            assert drawn.device.type == "cpu"
+            assert torch.allclose(drawn, generator.cpu().generate(codes), atol=1e-3)
+            said = called.ask(drawn).victim
+            assert torch.allclose(said, network.cpu()(drawn).softmax(dim=1), atol=1e-3)
+
+    def test_explains_every_way(self, command: Callable[..., Answer], tiny: list[str]) -> None:
+        """The study of explanations sends every kind of map and every control through the device."""
+        overrides = ["stage=reliability", "reliability.victims=[0]", "reliability.images=6", "reliability.targets=1"]
+        overrides += ["reliability.resamples=50", "reliability.folds=2", "attack.confidence=0.35"]
+        answer = command(*tiny[:-1], "hardware=gpu", *overrides, "reliability.confidence=0.4", "hydra.run.dir=run")
+        assert answer.code == 0, answer.err
+        assert Path("run/reliability.json").exists()
+
+    @pytest.mark.skipif(GPUS < 2, reason="needs two CUDA devices")
+    def test_two_give_the_verdicts_of_one(
+        self, study: Study, command: Callable[..., Answer], cam_adv: Callable[..., Answer], tiny: list[str]
+    ) -> None:
+        answer = command(*tiny[:-1], "hardware=gpu", f"outputs={study.root / 'outputs'}", "hydra.run.dir=one")
+        assert answer.code == 0, answer.err
+        answer = cam_adv([*tiny[:-1], "hardware=multi_gpu", "hydra.run.dir=two"], study.root)
+        assert answer.code == 0, answer.err
+        agree = [a == b for a, b in zip(verdicts(Path("one")), verdicts(study.root / "two"), strict=True)]
+        assert sum(agree) >= 11
+
+    @pytest.mark.skipif(GPUS < 2, reason="needs two CUDA devices")
+    def test_another_is_taken_where_the_first_is(self, command: Callable[..., Answer], tiny: list[str]) -> None:
+        torch.cuda.reset_peak_memory_stats(0)
+        torch.cuda.reset_peak_memory_stats(1)
+        before = torch.cuda.max_memory_allocated(0)
+        with devices.placed(hardware("hardware=free_gpu")) as first:
+            assert devices.main_device(first).index == 0
+            answer = command(*tiny[:-1], "hardware=free_gpu", "hydra.run.dir=run")
+        assert answer.code == 0, answer.err
+        assert torch.cuda.max_memory_allocated(0) == before
+        assert torch.cuda.max_memory_allocated(1) > 0
