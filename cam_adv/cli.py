@@ -6,7 +6,7 @@ import re
 import sys
 import traceback
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -20,6 +20,9 @@ from cam_adv.naming import file_name
 from cam_adv.overrides import values_of
 from cam_adv.sweep.callback import reported_sweep
 from cam_adv.sweep.jobs import swept_overrides
+
+if TYPE_CHECKING:
+    from cam_adv.hardware.processes import Company
 
 OmegaConf.register_new_resolver("folder_name", file_name, replace=True)
 OmegaConf.register_new_resolver("swept", swept_overrides, replace=True)
@@ -52,13 +55,30 @@ def main() -> None:
     """Run Hydra's command line, and turn whatever the user can mend into two sentences and exit code 2."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises to here instead of printing and exiting
     sys.path.append(str(Path.cwd()))  # a network of the user's own may stand where the command is started
+    company = None
     try:
+        company = _company()
+        if company is not None and company.rank > 0:
+            company.serve()
+            return
         with reported_sweep():
             _task()
     except UserError as error:
         _refuse(error, error.what, error.remedy)
     except (HydraException, OmegaConfBaseException) as error:
         _refuse(error, *_in_words(error))
+    finally:
+        if company is not None:
+            company.leave()
+
+
+def _company() -> "Company | None":
+    """The processes that torchrun or srun started with this one, if any: rank 0 runs the command, the others help."""
+    if not any(name in os.environ for name in ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS")):
+        return None  # to know this much needs no torch
+    from cam_adv.hardware.processes import join
+
+    return join()
 
 
 def _refuse(error: Exception, what: str, remedy: str) -> NoReturn:

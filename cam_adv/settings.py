@@ -151,10 +151,21 @@ class PeopleSettings(Section):
 
 
 class HardwareSettings(Section):
+    """Where the work is done; what the work is doesn't depend on it. See `conf/hardware/`."""
+
     accelerator: Literal["auto", "cpu", "gpu"]
     devices: Count
+    nodes: Count
     strategy: Literal["single", "ddp"]
+    placement: Literal["first", "free"] | Index
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    compile: bool
+    workers: Count
+
+    @property
+    def processes(self) -> int:
+        """Over all machines."""
+        return self.devices * self.nodes
 
 
 class Weights(Section):
@@ -309,6 +320,16 @@ class Settings(Section):
     def _classes_exist(self) -> "Settings":
         if self.dataset.classes is not None:
             check_classes(self, self.dataset.classes)
+        return self
+
+    @model_validator(mode="after")
+    def _held_maps_can_be_caught(self) -> "Settings":
+        if self.hardware.compile and self.attack.weights.cam > 0:
+            raise UserError(
+                f"attack.weights.cam={self.attack.weights.cam} holds a map that is caught inside the victim, which "
+                "hardware.compile=true makes one piece.",
+                "Use hardware.compile=false, or attack.weights.cam=0.",
+            )
         return self
 
     @model_validator(mode="after")

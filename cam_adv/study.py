@@ -17,6 +17,8 @@ from cam_adv.evaluation.agreement import agreement
 from cam_adv.evaluation.assessment import assess
 from cam_adv.evaluation.opinions import Witnesses
 from cam_adv.explanation.subject import Subject
+from cam_adv.hardware.check import check_hardware
+from cam_adv.hardware.devices import main_device, placed
 from cam_adv.networks.predictions import unit
 from cam_adv.overrides import Value
 from cam_adv.reliability import study as reliability
@@ -25,7 +27,6 @@ from cam_adv.report.events import write_events
 from cam_adv.report.hparams import hyperparameters
 from cam_adv.settings import Settings, check_classes
 from cam_adv.toolbox import Toolbox
-from cam_adv.training.trainer import check_hardware, main_device
 from cam_adv.training.workshop import Models, Workshop
 
 
@@ -45,6 +46,11 @@ def run(settings: Settings, folder: Path, config: str, overrides: Mapping[str, V
         UserError: something that the user can mend; before anything is trained, as far as that can be known.
     """
     check_hardware(settings.hardware)
+    with placed(settings.hardware) as hardware:
+        return _run(settings.model_copy(update={"hardware": hardware}), folder, config, overrides)
+
+
+def _run(settings: Settings, folder: Path, config: str, overrides: Mapping[str, Value]) -> float | None:
     splits = load_dataset(settings.dataset)
     check_classes(settings, splits.num_classes)
     if settings.dataset.classes not in (None, splits.num_classes):

@@ -9,10 +9,12 @@ from cam_adv.attack.latent_attack import LatentAttack
 from cam_adv.config import settings_from
 from cam_adv.data.load import load_dataset
 from cam_adv.data.splits import ImageSplits, LabelledImages
+from cam_adv.errors import UserError
+from cam_adv.hardware.check import check_hardware
+from cam_adv.hardware.devices import main_device
 from cam_adv.networks.ensemble import Ensemble
 from cam_adv.networks.svae import SVAE
 from cam_adv.settings import Settings
-from cam_adv.training.trainer import main_device
 from cam_adv.training.workshop import Models, Workshop
 
 
@@ -64,6 +66,12 @@ def load(*overrides: str) -> Toolbox:
     """
     with hydra.initialize_config_module("cam_adv.conf", version_base="1.3"):
         settings = settings_from(hydra.compose("config", overrides=list(overrides)))
+    check_hardware(settings.hardware)
+    if settings.hardware.placement == "free":
+        raise UserError(
+            "hardware.placement=free is for a command, which gives its GPU back when it ends.",
+            "Name a GPU: hardware.placement=0.",
+        )
     splits = load_dataset(settings.dataset)
     workshop = Workshop(splits, settings.dataset.name, settings.outputs / "models", settings.hardware)
     models = workshop.models(settings.model, "attack", settings.attack.weights.surrogates > 0)

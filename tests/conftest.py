@@ -1,5 +1,7 @@
 """What several test files share: a tiny data set, the overrides of a tiny study, and the command line."""
 
+import csv
+import json
 import logging
 import os
 import struct
@@ -15,6 +17,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 from PIL import Image
+from safetensors.torch import load_file
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.context import RequestContext
@@ -200,3 +203,36 @@ def cam_adv() -> Callable[[Sequence[str], Path], Answer]:
         return Answer(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+@dataclass(frozen=True)
+class Study:
+    """The first run of all: where it was started, its folder, its tensors, and the store as it left it."""
+
+    root: Path
+    folder: Path
+    tensors: dict[str, torch.Tensor]
+    store: dict[str, int]
+
+    @property
+    def rows(self) -> list[dict[str, str]]:
+        with (self.folder / "results.csv").open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    @property
+    def summary(self) -> dict:
+        return json.loads((self.folder / "summary.json").read_text())
+
+
+def stored(root: Path) -> dict[str, int]:
+    """Every file of the models in the store, and when it was written; locks are no models."""
+    files = (root / "outputs" / "models").glob("*/**/*")
+    return {str(path): path.stat().st_mtime_ns for path in files if path.is_file()}
+
+
+@pytest.fixture(scope="session")
+def study(cam_adv: Callable[..., Answer], tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Study:
+    root = tmp_path_factory.mktemp("study")
+    answer = cam_adv([*tiny, "hydra.run.dir=first"], root)
+    assert answer.code == 0, answer.err
+    return Study(root, root / "first", load_file(root / "first" / "attack.safetensors"), stored(root))

@@ -1,18 +1,15 @@
 """A whole tiny study through the command line, and what it leaves: every figure is computed anew from the tensors."""
 
-import csv
 import json
 import math
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import CLASS_NAMES, Answer, compared
+from conftest import CLASS_NAMES, Answer, Study, compared, stored
 from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file
@@ -28,31 +25,6 @@ from cam_adv.report.strip import Frame
 IMAGES, CONFIDENCE, LATENT = 12, 0.4, 8
 
 
-@dataclass(frozen=True)
-class Study:
-    """The first run of all: where it was started, its folder, its tensors, and the store as it left it."""
-
-    root: Path
-    folder: Path
-    tensors: dict[str, torch.Tensor]
-    store: dict[str, int]
-
-    @property
-    def rows(self) -> list[dict[str, str]]:
-        with (self.folder / "results.csv").open(newline="") as file:
-            return list(csv.DictReader(file))
-
-    @property
-    def summary(self) -> dict:
-        return json.loads((self.folder / "summary.json").read_text())
-
-
-def stored(root: Path) -> dict[str, int]:
-    """Every file of the models in the store, and when it was written; locks are no models."""
-    files = (root / "outputs" / "models").glob("*/**/*")
-    return {str(path): path.stat().st_mtime_ns for path in files if path.is_file()}
-
-
 def weights(study: Study, role: str) -> dict[str, torch.Tensor]:
     """What the store keeps of the one model of a role."""
     (path,) = (study.root / "outputs" / "models").glob(f"{role}-*/model.ckpt")
@@ -62,14 +34,6 @@ def weights(study: Study, role: str) -> dict[str, torch.Tensor]:
 
 def distance(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
     return (tensors["z"] - tensors["z0"]).norm(dim=1)
-
-
-@pytest.fixture(scope="session")
-def study(cam_adv: Callable[..., Answer], tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Study:
-    root = tmp_path_factory.mktemp("study")
-    answer = cam_adv([*tiny, "hydra.run.dir=first"], root)
-    assert answer.code == 0, answer.err
-    return Study(root, root / "first", load_file(root / "first" / "attack.safetensors"), stored(root))
 
 
 class TestTensors:
@@ -331,39 +295,6 @@ class TestAgain:
             assert distance(tensors).max() <= strength + 1e-5
             assert (tensors["path"] - tensors["z0"].unsqueeze(1)).norm(dim=2).max() >= 0.9 * strength
         assert stored(study.root) == study.store
-
-    @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
-    def test_two_processes_give_the_verdicts_of_one(
-        self, study: Study, cam_adv: Callable[..., Answer], tiny: list[str]
-    ) -> None:
-        answer = cam_adv([*tiny, "hardware=cpu_ddp", "hardware.devices=2", "hydra.run.dir=shared"], study.root)
-        assert answer.code == 0, answer.err
-        shared = load_file(study.root / "shared" / "attack.safetensors")
-        for name in ("index", "x", "y", "target"):
-            assert torch.equal(shared[name], study.tensors[name]), name
-        assert torch.allclose(shared["x_adv"], study.tensors["x_adv"], atol=1e-4)
-        with (study.root / "shared" / "results.csv").open(newline="") as file:
-            verdicts = [(row["kept"], row["changed"], row["success"]) for row in csv.DictReader(file)]
-        assert verdicts == [(row["kept"], row["changed"], row["success"]) for row in study.rows]
-        assert stored(study.root) == study.store
-
-
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
-def test_two_processes_train_what_one_trains(
-    command: Callable[..., Answer], cam_adv: Callable[..., Answer], tiny: list[str], tmp_path: Path
-) -> None:
-    """Without batch statistics the mean of two halves' gradients is the gradient of the whole batch."""
-    plain = [override for override in tiny if "victim.network.widths" not in override]
-    plain += ["stage=victim", "model/victim=mlp", "model.victim.training.epochs=2"]
-    alone = command(*plain, "outputs=alone")
-    shared = cam_adv([*plain, "hardware=cpu_ddp", "hardware.devices=2", "outputs=shared"], tmp_path)
-    assert (alone.code, shared.code) == (0, 0), alone.err + shared.err
-    trained = []
-    for outputs in ("alone", "shared"):
-        (path,) = (tmp_path / outputs / "models").glob("victim-mlp-*/model.ckpt")
-        trained.append(torch.load(path, weights_only=True)["state_dict"])
-    for name, value in trained[0].items():
-        assert torch.allclose(value, trained[1][name], atol=1e-4), name
 
 
 def test_class_names_need_not_be_file_names(tmp_path: Path) -> None:

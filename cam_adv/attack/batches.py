@@ -8,6 +8,7 @@ from cam_adv.attack.module import AttackDataModule, AttackModule
 from cam_adv.attack.result import AttackResult
 from cam_adv.attack.selection import Selection
 from cam_adv.data.splits import LabelledImages
+from cam_adv.hardware.processes import must_be_shared, together
 from cam_adv.settings import HardwareSettings
 from cam_adv.training.trainer import make_trainer, with_devices
 
@@ -26,9 +27,14 @@ def walk_batches(
     """
     folder.mkdir(parents=True, exist_ok=True)
     batches = AttackDataModule(data, selection, attack.settings.batch_size, folder)
-    attack.cpu()  # spawned processes get a copy of it, and each moves its own to its device
-    trainer = make_trainer(with_devices(hardware, len(batches.numbers())), logger=False)
-    trainer.predict(AttackModule(attack, folder), batches, return_predictions=False)
+    attack.cpu()  # other processes get a copy of it, and each moves its own to its device
+    together(_walk, AttackModule(attack, folder), batches, with_devices(hardware, len(batches.numbers())))
     result = batches.results()
     shutil.rmtree(folder)
     return result
+
+
+def _walk(module: AttackModule, batches: AttackDataModule, hardware: HardwareSettings) -> None:
+    """This process's share of the batches, on its device."""
+    must_be_shared(module.folder)
+    make_trainer(hardware, logger=False).predict(module, batches, return_predictions=False)

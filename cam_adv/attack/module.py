@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
+from torch import nn
 from tqdm import tqdm
 
 from cam_adv.attack.latent_attack import LatentAttack
@@ -30,6 +31,11 @@ class AttackModule(LightningModule):
         self.attack = attack
         self.folder = folder
 
+    @property
+    def networks(self) -> list[nn.Module]:
+        """What `hardware.compile` compiles."""
+        return [self.attack.victim, self.attack.generator, *self.attack.proxies]
+
     def predict_step(self, batch: Batch, batch_index: int) -> None:
         number, x, y, target = batch
         total = self.attack.settings.steps * len(self.attack.settings.starts)
@@ -54,6 +60,8 @@ class AttackDataModule(LightningDataModule):
     def __init__(self, data: LabelledImages, selection: Selection, batch_size: int, folder: Path) -> None:
         """`folder`: where the results of the batches are found."""
         super().__init__()
+        # Where others started the processes there may be more of them than batches.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
         self.data = data
         self.selection = selection
         self.batch_size = batch_size

@@ -3,6 +3,8 @@
 A source returns `(pool, test, class_names)`; `test` is None where the source has no test images of its own.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -70,13 +72,14 @@ def torchvision_images(dataset: str, root: str, download: bool) -> Source:
     return train, test, tuple(str(name).split(" - ")[0] for name in parts[0].classes)
 
 
-def image_folder(root: str, size: int, gray: bool) -> Source:
+def image_folder(root: str, size: int, gray: bool, workers: int = 1) -> Source:
     """Any folder of class folders, `root/<class name>/<picture>`, in every format that Pillow reads.
 
     Args:
         root: the folder of class folders.
         size: side in pixels to which each picture's shorter side is resized before the centre is cut out.
         gray: one channel instead of three.
+        workers: threads that read pictures; what they read, and its order, doesn't depend on how many.
 
     Raises:
         UserError: the folder isn't there, has fewer than two classes, or holds a picture that can't be read.
@@ -93,14 +96,16 @@ def image_folder(root: str, size: int, gray: bool) -> Source:
             f"{folder} holds {len(class_folders)} class folders, but an attack needs at least two classes.",
             "Make one folder of pictures for each class in dataset.root.",
         )
-    images: list[Tensor] = []
+    pictures: list[Path] = []
     labels: list[int] = []
     for label, class_folder in enumerate(class_folders):
         files = sorted(file for file in class_folder.iterdir() if file.is_file() and file.name[0] != ".")
         if not files:
             raise UserError(f"{class_folder} is empty.", "Put pictures in, or remove the folder.")
-        images += [_read_picture(file, size, gray) for file in files]
+        pictures += files
         labels += [label] * len(files)
+    with ThreadPoolExecutor(workers) as threads:
+        images = list(threads.map(partial(_read_picture, size=size, gray=gray), pictures))
     names = tuple(class_folder.name for class_folder in class_folders)
     return LabelledImages(torch.stack(images), torch.tensor(labels)), None, names
 

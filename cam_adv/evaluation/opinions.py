@@ -64,6 +64,7 @@ class Witnesses:
 
     def draw(self, codes: Tensor) -> Tensor:
         """G(z) of codes `(N, D)`: images `(N, C, H, W)` in [0, 1]."""
+        self.generator.to(self.device)  # see ask
         return in_batches(self.generator.generate, codes, self.device)
 
     def _victim(self, images: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -16,6 +16,7 @@ from cam_adv.evaluation.intervals import Rate, wilson
 from cam_adv.evaluation.opinions import Witnesses
 from cam_adv.evaluation.verdict import Verdict, type1_verdict
 from cam_adv.explanation.subject import Subject
+from cam_adv.hardware.devices import main_device
 from cam_adv.naming import file_name
 from cam_adv.networks.ensemble import Ensemble
 from cam_adv.networks.predictions import in_batches, unit
@@ -36,7 +37,6 @@ from cam_adv.report.reliability_page import write_page
 from cam_adv.report.trajectory import draw_explanations, draw_trajectories, write_trajectories
 from cam_adv.report.walk import walk_frames
 from cam_adv.settings import AttackSettings, Settings
-from cam_adv.training.trainer import main_device
 from cam_adv.training.workshop import Workshop
 
 Seen = dict[str, list[dict[str, Observation]]]

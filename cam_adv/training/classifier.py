@@ -44,6 +44,11 @@ class ClassifierModule(LightningModule):
         self.save_hyperparameters(ignore=["network"])
         self.network = network
 
+    @property
+    def networks(self) -> list[nn.Module]:
+        """What `hardware.compile` compiles."""
+        return [self.network]
+
     def forward(self, images: Tensor) -> Tensor:
         return self.network(images)
 

@@ -4,7 +4,7 @@ import math
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from cam_adv.networks.svae import SVAE, bernoulli_nats
@@ -46,6 +46,11 @@ class SVAEGAN(LightningModule):
         super().__init__()
         self.save_hyperparameters(ignore=["network"])
         self.network = network
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """What `hardware.compile` compiles."""
+        return [self.network]
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         images, labels = batch

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from cam_adv.data.module import Augmentation, ImageDataModule
 from cam_adv.data.splits import ImageSplits
 from cam_adv.errors import UserError
+from cam_adv.hardware.processes import must_be_shared, together
 from cam_adv.networks.check import check_classifier, check_generator
 from cam_adv.networks.ensemble import Ensemble
 from cam_adv.settings import (
@@ -205,10 +206,10 @@ class Workshop:
         training: ClassifierTraining | GeneratorTraining,
         epochs: int,
     ) -> Model:
-        if training.batch_size < self.hardware.devices:
+        if training.batch_size < self.hardware.processes:
             raise UserError(
                 f"The {role} {name} is trained with batches of {training.batch_size}, less than an image for each of "
-                f"{self.hardware.devices} devices.",
+                f"{self.hardware.processes} devices.",
                 "Raise its training.batch_size, or lower hardware.devices.",
             )
         recipe = {
@@ -236,19 +237,24 @@ class Workshop:
     def _train(self, title: str, training: Training, folder: Path) -> dict[str, float]:
         """Train in `folder`, going on from a checkpoint that an interrupted training left there."""
         checkpoint = folder / CHECKPOINT
+        return together(self._fit, title, training, folder, checkpoint if checkpoint.exists() else None)
+
+    def _fit(self, title: str, training: Training, folder: Path, checkpoint: Path | None) -> dict[str, float]:
+        """This process's part of a training, which a checkpoint may begin; what was measured at its end."""
+        must_be_shared(folder)
         trainer = make_trainer(
             self.hardware,
             max_epochs=training.epochs,
             reload_dataloaders_every_n_epochs=1,
             logger=TensorBoardLogger(folder, name="", version="", default_hp_metric=False),
             callbacks=[
-                ModelCheckpoint(folder, filename=checkpoint.stem, enable_version_counter=False),
+                ModelCheckpoint(folder, filename=Path(CHECKPOINT).stem, enable_version_counter=False),
                 TrainingProgress(title),
             ],
         )
         data = ImageDataModule(self.splits, training.batch_size, training.seed, training.augmentation)
         training.module.train()
-        trainer.fit(training.module, data, ckpt_path=checkpoint if checkpoint.exists() else None)
+        trainer.fit(training.module, data, ckpt_path=checkpoint)
         (figures,) = trainer.test(training.module, data, verbose=False)
         if isinstance(training.module, SVAEGAN) and trainer.is_global_zero:
             write_generator_pictures(training.module.network.eval(), self.splits.validation.images, folder)

@@ -1,0 +1,1 @@
+"""What `hardware=…` means: which device, how many processes, who started them."""
