@@ -271,6 +271,7 @@ class Settings(Section):
     name: Name
     seed: Seed
     retrain: bool
+    resume: str | None
     debug: bool
     outputs: Path
 

@@ -12,6 +12,8 @@ from cam_adv.evaluation.assessment import Assessment
 
 def write_events(assessment: Assessment, steps: int, folder: Path) -> None:
     """Scalars and images of an attack of `steps` steps from each start, as events in `folder`."""
+    for unfinished in folder.glob("events.out.tfevents.*"):
+        unfinished.unlink()  # of an interrupted run: they would stand beside these
     result = assessment.result
     recorded = evenly_spaced(steps, result.path.shape[1])
     budget = steps * (1 + int(result.start.max()))
