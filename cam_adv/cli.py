@@ -69,8 +69,6 @@ def main() -> None:
     except UserError as error:
         _refuse(error, error.what, error.remedy)
     except (HydraException, OmegaConfBaseException) as error:
-        if isinstance(error.__cause__, UserError):  # OmegaConf wraps what a resolver raises
-            _refuse(error, error.__cause__.what, error.__cause__.remedy)
         _refuse(error, *_in_words(error))
 
 
@@ -81,8 +79,12 @@ def _refuse(error: Exception, what: str, remedy: str) -> NoReturn:
     sys.exit(2)
 
 
-def _in_words(error: HydraException | OmegaConfBaseException) -> tuple[str, str]:
+def _in_words(error: BaseException) -> tuple[str, str]:
     """What Hydra says about a command line, in two sentences."""
+    cause: BaseException | None = error
+    while cause := cause.__cause__ or cause.__context__:
+        if isinstance(cause, UserError):  # of a resolver, which OmegaConf wraps
+            return cause.what, cause.remedy
     text = str(error)
     if isinstance(error, OverrideParseException):
         return (
