@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -16,39 +17,51 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cam_adv.errors import UserError
-from cam_adv.naming import file_name
 from cam_adv.overrides import values_of
+from cam_adv.run_folder import CONFIG, check_asked, check_resumable, held, is_finished
 from cam_adv.sweep.callback import reported_sweep
-from cam_adv.sweep.jobs import swept_overrides
+from cam_adv.sweep.record import NAME, Record
 
 if TYPE_CHECKING:
     from cam_adv.hardware.processes import Company
 
-OmegaConf.register_new_resolver("folder_name", file_name, replace=True)
-OmegaConf.register_new_resolver("swept", swept_overrides, replace=True)
-
 
 @hydra.main(config_path="pkg://cam_adv.conf", config_name="config", version_base="1.3")
 def _task(config: DictConfig) -> float | None:
+    job = HydraConfig.get()
+    in_sweep, folder = job.mode == RunMode.MULTIRUN, Path(job.runtime.output_dir)
+    try:
+        check_asked(config.resume, Path(job.sweep.dir) if in_sweep else folder)
+        with held(folder):
+            before = Record.read(folder) if (folder / NAME).exists() else None
+            if (folder / CONFIG).exists() or (config.resume and not in_sweep):
+                check_resumable(folder, OmegaConf.to_yaml(config, resolve=True))
+                if before.status == "finished" if before else is_finished(folder):
+                    print(f"Nothing is left to do: {folder} is finished.")
+                    return before.objective if before else None
+            study = partial(_study, config, folder, in_sweep)
+            record = Record.of(job.job.num, job.overrides.task) if in_sweep else before
+            return record.keep(folder, study) if record else study()
+    except UserError as error:
+        if in_sweep:
+            raise  # the sweep's other jobs go on, and the reason is told at its end
+        _refuse(error, error.what, error.remedy)
+
+
+def _study(config: DictConfig, folder: Path, in_sweep: bool) -> float | None:
     # Imported late: completing a command line, printing help and refusing a misspelt key need no torch.
     from cam_adv.config import settings_from
 
-    try:
-        settings = settings_from(config)
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        if settings.retrain and HydraConfig.get().mode == RunMode.MULTIRUN:
-            raise UserError(
-                "retrain=true in a sweep would train every model anew in each job.",
-                "Run cam-adv retrain=true once, then the sweep without it.",
-            )
-        from cam_adv.study import run
+    settings = settings_from(config)
+    if settings.retrain and in_sweep:
+        raise UserError(
+            "retrain=true in a sweep would train every model anew in each job.",
+            "Run cam-adv retrain=true once, then the sweep without it.",
+        )
+    from cam_adv.study import run
 
-        overrides = values_of(HydraConfig.get().overrides.task)
-        return run(settings, folder, OmegaConf.to_yaml(config, resolve=True), overrides)
-    except UserError as error:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            raise  # the sweep's other jobs go on, and the reason is told at its end
-        _refuse(error, error.what, error.remedy)
+    overrides = values_of(HydraConfig.get().overrides.task)
+    return run(settings, folder, OmegaConf.to_yaml(config, resolve=True), overrides)
 
 
 def main() -> None:
@@ -88,8 +101,12 @@ def _refuse(error: Exception, what: str, remedy: str) -> NoReturn:
     sys.exit(2)
 
 
-def _in_words(error: HydraException | OmegaConfBaseException) -> tuple[str, str]:
+def _in_words(error: BaseException) -> tuple[str, str]:
     """What Hydra says about a command line, in two sentences."""
+    cause: BaseException | None = error
+    while cause := cause.__cause__ or cause.__context__:
+        if isinstance(cause, UserError):  # of a resolver, which OmegaConf wraps
+            return cause.what, cause.remedy
     text = str(error)
     if isinstance(error, OverrideParseException):
         return (

@@ -313,6 +313,7 @@ class Settings(Section):
     name: Name
     seed: Seed
     retrain: bool
+    resume: str | None
     debug: bool
     outputs: Path
 

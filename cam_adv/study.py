@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cam_adv.attack.batches import walk_batches
+from cam_adv import run_folder
+from cam_adv.attack.batches import resume_walk, walk_batches
 from cam_adv.attack.selection import Selection, first_of_each, select
 from cam_adv.data.load import load_dataset
 from cam_adv.data.people import pictures_of_people
@@ -65,7 +66,8 @@ def _run(settings: Settings, folder: Path, config: str, overrides: Mapping[str, 
     if settings.stage == "agreement":
         images, labels = settings.people.images, settings.people.labels
         people = pictures_of_people(images, labels, splits.image_shape, splits.num_classes)
-    workshop = Workshop(splits, settings.dataset.name, settings.outputs / "models", settings.hardware)
+    store = settings.outputs / "models"
+    workshop = Workshop(splits, settings.dataset.name, store, settings.hardware, run_folder.began(folder))
     if settings.stage == "reliability":
         return reliability.run(settings, splits, workshop, folder, config)
     models = workshop.models(settings.model, settings.stage, settings.attack.weights.surrogates > 0)
@@ -111,9 +113,9 @@ def _attack(
 
     started = time.perf_counter()
     attack = tools.attack()
-    result = walk_batches(attack, test, numbers, settings.hardware, folder / "batches_numbers")
-    seconds = time.perf_counter() - started
-    walks = walk_batches(attack.at_every_step(), test, pictures, settings.hardware, folder / "batches_pictures")
+    result, seconds_before = resume_walk(attack, test, numbers, settings.hardware, folder / run_folder.BATCHES)
+    seconds = seconds_before + time.perf_counter() - started
+    walks = walk_batches(attack.at_every_step(), test, pictures, settings.hardware, folder / run_folder.BATCHES)
 
     assessment = assess(result, witnesses, splits, plan.confidence)
     rates = files.rates(assessment)

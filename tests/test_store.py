@@ -1,5 +1,6 @@
 """The model store trains what is missing once, goes on where it was stopped, and reads nothing but tensors."""
 
+import math
 import multiprocessing
 import pickle
 import time
@@ -94,7 +95,7 @@ class TestCreate:
         one, module = entry(tmp_path), nn.Linear(2, 3)
         one.create(write(module, 0.25))
         (one.folder / "left over").touch()
-        one.create(write(module, 0.5), anew=True)
+        one.create(write(module, 0.5), since=math.inf)
         one.load_into(module)
         assert (module.bias.unique().tolist(), one.metrics()) == ([0.5], {"accuracy": 0.5})
         assert not (one.folder / "left over").exists()
@@ -114,7 +115,7 @@ class TestCreate:
             one.create(stopped)
         assert (one.training_folder / "half").exists()
         assert not one.exists()
-        one.create(second, anew=anew)
+        one.create(second, since=math.inf if anew else 0.0)
         assert one.metrics() == {"accuracy": float(not anew)}
 
     def test_keeps_the_old_model_until_the_new_one_is_whole(self, tmp_path: Path) -> None:
@@ -126,7 +127,7 @@ class TestCreate:
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            one.create(stopped, anew=True)
+            one.create(stopped, since=math.inf)
         one.load_into(module)
         assert module.weight.unique().tolist() == [0.25]
 

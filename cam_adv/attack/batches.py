@@ -1,16 +1,24 @@
-"""An attack on selected images, in batches, on however many devices."""
+"""An attack on selected images, in batches, on however many devices, and as often interrupted as it may be."""
 
-import shutil
+import hashlib
+import json
+import logging
 from pathlib import Path
 
+import torch
+
+import cam_adv
 from cam_adv.attack.latent_attack import LatentAttack
 from cam_adv.attack.module import AttackDataModule, AttackModule
 from cam_adv.attack.result import AttackResult
 from cam_adv.attack.selection import Selection
 from cam_adv.data.splits import LabelledImages
 from cam_adv.hardware.processes import must_be_shared, together
+from cam_adv.networks.code import code_digest
 from cam_adv.settings import HardwareSettings
 from cam_adv.training.trainer import make_trainer, with_devices
+
+log = logging.getLogger(__name__)
 
 
 def walk_batches(
@@ -23,18 +31,54 @@ def walk_batches(
     """Run an attack on selected images as a Lightning predict step, on however many devices.
 
     Args:
-        folder: keeps each batch's result until all are there; removed by then.
+        folder: keeps the batches' results, so that an attack which is interrupted can go on. It may be shared with
+            other attacks, and is the caller's to remove when it needs them no more.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    batches = AttackDataModule(data, selection, attack.settings.batch_size, folder)
+    return resume_walk(attack, data, selection, hardware, folder)[0]
+
+
+def resume_walk(
+    attack: LatentAttack,
+    data: LabelledImages,
+    selection: Selection,
+    hardware: HardwareSettings,
+    folder: Path,
+) -> tuple[AttackResult, float]:
+    """`walk_batches`, and how many seconds had gone into the batches that it found done."""
     attack.cpu()  # other processes get a copy of it, and each moves its own to its device
-    together(_walk, AttackModule(attack, folder), batches, with_devices(hardware, len(batches.numbers())))
-    result = batches.results()
-    shutil.rmtree(folder)
-    return result
+    # An attack finds the batches of this very attack only, or none.
+    own = folder / _digest(attack, data, selection, hardware.precision)
+    own.mkdir(parents=True, exist_ok=True)
+    batches = AttackDataModule(data, selection, attack.settings.batch_size, own)
+    if batches.left:
+        if done := len(batches.numbers()) - len(batches.left):
+            log.info("The attack goes on: %d of %d batches are done.", done, len(batches.numbers()))
+        together(_walk, AttackModule(attack, own), batches, with_devices(hardware, len(batches.left)))
+    return batches.results(), batches.seconds_done
 
 
 def _walk(module: AttackModule, batches: AttackDataModule, hardware: HardwareSettings) -> None:
     """This process's share of the batches, on its device."""
     must_be_shared(module.folder)
     make_trainer(hardware, logger=False).predict(module, batches, return_predictions=False)
+
+
+def _digest(attack: LatentAttack, data: LabelledImages, selection: Selection, precision: str) -> str:
+    """Twelve hexadecimal digits of a SHA-256 over everything that decides what the attack makes of the images."""
+    own = {type(module) for module in attack.modules()}
+    own = {one for one in own if not one.__module__.startswith(("cam_adv.", "torch."))}
+    plain = {
+        "version": cam_adv.__version__,
+        "precision": precision,
+        "seed": attack.seed,
+        "settings": attack.settings.model_dump(mode="json"),
+        "networks": repr(attack),
+        "code": sorted(str(code_digest(one)) for one in own),
+        "real": None if attack.lookalikes is None else attack.lookalikes.digest,
+    }
+    state = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
+    tensors = attack.state_dict() | vars(selection) | {"images": data.images[selection.index]}
+    for name, tensor in tensors.items():
+        state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        state.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return state.hexdigest()[:12]

@@ -14,6 +14,7 @@ class Lookalikes(nn.Module):
     """Codes r of real images, with what the victim and the proxies say of G(r).
 
     codes: `(M, D)`; labels: `(M,)`; victim_logits: `(M, K)`; believed: `(M,)`, the proxies' probability of the label.
+    digest: of the real images.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class Lookalikes(nn.Module):
         """
         super().__init__()
         self.distance_weight = distance_weight
+        self.digest = real.digest()
         device = next(generator.parameters()).device
         codes = in_batches(lambda part: generator.encode(part).mean, real.images, device)
         drawn = in_batches(generator.generate, codes, device)

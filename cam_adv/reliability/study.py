@@ -249,12 +249,7 @@ def _report(stage: _Stage, seen: Seen, rates: Mapping[str, Mapping[str, Rate]]) 
     main = answers(findings)
     order = ranking(main)
     figures = folder / "figures"
-    figures.mkdir()
-    content = reliability_content(findings)
-    files.write_summary(content, folder / "reliability.json")
-    summary = {"images": plan.images, "targets": plan.targets, "victims": plan.victims, "ranking": order}
-    summary |= {name: {key: asdict(rate) for key, rate in of.items()} for name, of in rates.items()}
-    files.write_summary(summary, folder / "summary.json")
+    figures.mkdir(exist_ok=True)
     write_measures(seen, folder / "measures.csv")
     changes = mean_changes(seen[ATTACK])
     if changes:
@@ -268,7 +263,12 @@ def _report(stage: _Stage, seen: Seen, rates: Mapping[str, Mapping[str, Rate]]) 
     selection, network = stage.selection, stage.cast.victims[plan.victims[0]].network.cpu()
     x = unit(stage.splits.test.images[selection.index[:1]])
     draw_gauge(network, x, selection.y[:1], selection.target[:1], stage.splits.class_names, figures)
+    content = reliability_content(findings)
     write_page(settings, content, order, rates, folder)
+    files.write_summary(content, folder / "reliability.json")
+    summary = {"images": plan.images, "targets": plan.targets, "victims": plan.victims, "ranking": order}
+    summary |= {name: {key: asdict(rate) for key, rate in of.items()} for name, of in rates.items()}
+    files.write_summary(summary, folder / "summary.json")
     for name, of in rates.items():
         rows = {"rows": len(selection) * len(plan.victims)}
         terminal.print_attack(f"{settings.attack.name}, {name}, on every victim", of, rows)

@@ -11,25 +11,22 @@ from typing import Any
 from torch import Tensor
 
 from cam_adv.attack.result import save_tensors
-from cam_adv.errors import UserError
 from cam_adv.evaluation.assessment import Assessment
 from cam_adv.evaluation.intervals import Rate, wilson
+from cam_adv.run_folder import CONFIG, check_resumable
 from cam_adv.writing import write_whole
 
 
 def claim(folder: Path, config: str) -> None:
-    """Take a run folder for this run alone by writing its resolved config.
+    """Take a run folder for this run alone by writing its resolved config, or go on in it where that says `resume`.
 
     Raises:
         UserError: another run has it.
     """
-    try:
-        with (folder / "config.yaml").open("x", encoding="utf-8") as file:
-            file.write(config)
-    except FileExistsError as error:
-        raise UserError(
-            f"{folder} belongs to another run.", "Give another hydra.run.dir, or remove that folder first."
-        ) from error
+    if (folder / CONFIG).exists():
+        check_resumable(folder, config)
+    else:
+        write_whole(folder / CONFIG, config)
 
 
 def rates(assessment: Assessment) -> dict[str, Rate]:

@@ -58,7 +58,7 @@ def draw_run(
         folder: of the run.
     """
     figures = folder / "figures"
-    figures.mkdir()
+    figures.mkdir(exist_ok=True)
     for row in range(len(walks)):
         frames = walk_frames(walks, row, plan.frames, witnesses)
         source, target = class_names[walks.y[row]], class_names[walks.target[row]]

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cam_adv.evaluation.intervals import Rate
+from cam_adv.run_folder import BATCHES
 from cam_adv.training.workshop import Model
 
 QUESTIONS = {
@@ -64,6 +65,7 @@ def print_paths(folder: Path, outputs: Path) -> None:
     """Where to look: the run's files, and the root of everything for TensorBoard."""
     print(f"look at   {folder}")
     for path in sorted(folder.rglob("*")):
-        if path.suffix in (".html", ".png", ".gif", ".csv", ".json", ".safetensors"):
+        unfinished = folder / BATCHES in path.parents
+        if path.suffix in (".html", ".png", ".gif", ".csv", ".json", ".safetensors") and not unfinished:
             print(f"          {path.relative_to(folder)}")
     print(f"curves    tensorboard --logdir {outputs.resolve()}")

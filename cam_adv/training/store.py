@@ -20,6 +20,7 @@ from cam_adv.errors import UserError
 log = logging.getLogger(__name__)
 
 CHECKPOINT = "model.ckpt"
+METRICS = "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,13 @@ class Entry:
     def training_folder(self) -> Path:
         return self.folder.with_name(self.folder.name + ".training")
 
-    def exists(self) -> bool:
-        return self.folder.is_dir()
+    def exists(self, since: float = 0.0) -> bool:
+        """Whether the model is there, made at `since`, in seconds since the epoch, or later."""
+        return self.folder.is_dir() and _written(self.folder / METRICS) >= since
 
     def metrics(self) -> dict[str, float]:
         """What was measured when the model was made."""
-        return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
+        return json.loads((self.folder / METRICS).read_text(encoding="utf-8"))
 
     def load_into(self, module: nn.Module) -> None:
         """Put the stored weights into a module of the same architecture; nothing but tensors is unpickled.
@@ -96,25 +98,29 @@ class Entry:
         finally:
             lock.release()
 
-    def create(self, train: Callable[[Path], Mapping[str, float]], anew: bool = False) -> None:
-        """Train the model unless it is there by now.
+    def create(self, train: Callable[[Path], Mapping[str, float]], since: float = 0.0) -> None:
+        """Train the model unless it is there by now; one that is there is replaced when the new one is whole.
 
         Args:
             train: leaves `model.ckpt` in the folder that it is given, going on from one that it finds
                 there, and returns the metrics.
-            anew: train although it is there, and replace it when the new one is whole.
+            since: a model, or half of one, that is older, in seconds since the epoch, counts as not there.
         """
         with self.lock():
-            if self.exists() and not anew:
+            if self.exists(since):
                 return
-            if anew:
+            if _written(self.training_folder / CHECKPOINT) < since:
                 shutil.rmtree(self.training_folder, ignore_errors=True)
             self.training_folder.mkdir(parents=True, exist_ok=True)
             metrics = train(self.training_folder)
             _write_json(self.training_folder / "recipe.json", self.recipe)
-            _write_json(self.training_folder / "metrics.json", metrics)
-            shutil.rmtree(self.folder, ignore_errors=True)
+            _write_json(self.training_folder / METRICS, metrics)
+            old = self.folder.with_name(self.folder.name + ".old")
+            shutil.rmtree(old, ignore_errors=True)
+            if self.exists():
+                self.folder.replace(old)  # half of a model never stands under its name
             self.training_folder.replace(self.folder)
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def read_checkpoint(path: Path, remedy: str) -> dict[str, Any]:
@@ -127,6 +133,11 @@ def read_checkpoint(path: Path, remedy: str) -> dict[str, Any]:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many kinds for damaged bytes: all mean the same here
         raise UserError(f"The model {path} is damaged ({type(error).__name__}).", remedy) from error
+
+
+def _written(path: Path) -> float:
+    """When a file was written last, in seconds since the epoch; 0 for none."""
+    return path.stat().st_mtime if path.exists() else 0.0
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

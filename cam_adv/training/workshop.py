@@ -1,7 +1,7 @@
 """Trained models for a dataset: taken from the store, or trained on the spot."""
 
-import hashlib
 import inspect
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +20,7 @@ from cam_adv.data.splits import ImageSplits
 from cam_adv.errors import UserError
 from cam_adv.hardware.processes import must_be_shared, together
 from cam_adv.networks.check import check_classifier, check_generator
+from cam_adv.networks.code import code_digest
 from cam_adv.networks.ensemble import Ensemble
 from cam_adv.settings import (
     ClassifierTraining,
@@ -81,12 +82,16 @@ class Models:
 
 @dataclass(frozen=True)
 class Workshop:
-    """Where models are made: the data they are trained on, the store, and the hardware."""
+    """Where models are made: the data they are trained on, the store, and the hardware.
+
+    began: when the run began, in seconds since the epoch; what it has trained anew since is not trained once more.
+    """
 
     splits: ImageSplits
     dataset: str
     store: Path
     hardware: HardwareSettings
+    began: float = field(default_factory=time.time)
 
     def models(self, settings: ModelSettings, stage: Stage, with_surrogates: bool) -> Models:
         """The networks that a stage needs, built and checked but not yet trained.
@@ -105,19 +110,20 @@ class Workshop:
         )
 
     def prepare(self, models: Sequence[Model], retrain: bool) -> None:
-        """Load the weights of what the store has, then train the rest.
+        """Load the weights of what the store has, then train the rest; `retrain`: all that is older than the run.
 
         Everything that can be read is read first, so that a damaged file ends the run before it trains.
         """
         trainings = [(model.title, model.training) for model in models if model.training is not None]
-        missing = [(title, training) for title, training in trainings if retrain or not training.entry.exists()]
+        since = self.began if retrain else 0.0
+        missing = [(title, training) for title, training in trainings if not training.entry.exists(since)]
         for pair in trainings:
             if pair not in missing:
                 pair[1].entry.load_into(pair[1].module)
             elif not retrain:
                 pair[1].entry.check_interrupted()
         for title, training in missing:
-            training.entry.create(partial(self._train, title, training), anew=retrain)
+            training.entry.create(partial(self._train, title, training), since)
             training.entry.load_into(training.module)
         for model in models:
             model.network.eval().requires_grad_(False)
@@ -216,7 +222,7 @@ class Workshop:
             "dataset": [part.digest() for part in (self.splits.train, self.splits.validation, self.splits.test)],
             "role": role,
             "network": settings.network,
-            "code": _code_digest(settings.network["_target_"]),
+            "code": _own_code(settings.network["_target_"]),
             "training": training.model_dump(mode="json"),
             "seed": settings.seed,
             "precision": self.hardware.precision,
@@ -261,9 +267,6 @@ class Workshop:
         return {name.removeprefix("test/"): value for name, value in figures.items()}
 
 
-def _code_digest(target: str) -> str | None:
-    """A SHA-256 over the file that defines a network of the user's own; the version stands for the package's own."""
-    file = inspect.getsourcefile(get_object(target))
-    if target.startswith("cam_adv.") or file is None:
-        return None
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+def _own_code(target: str) -> str | None:
+    """The digest of a user's own code; the version stands for the package's."""
+    return None if target.startswith("cam_adv.") else code_digest(get_object(target))
