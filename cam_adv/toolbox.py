@@ -11,6 +11,7 @@ from cam_adv.data.load import load_dataset
 from cam_adv.data.splits import ImageSplits, LabelledImages
 from cam_adv.networks.ensemble import Ensemble
 from cam_adv.networks.svae import SVAE
+from cam_adv.own_configs import look_for_own_configs
 from cam_adv.settings import Settings
 from cam_adv.training.trainer import main_device
 from cam_adv.training.workshop import Models, Workshop
@@ -62,6 +63,7 @@ def load(*overrides: str) -> Toolbox:
     Raises:
         UserError: as the command line would say it.
     """
+    look_for_own_configs()
     with hydra.initialize_config_module("cam_adv.conf", version_base="1.3"):
         settings = settings_from(hydra.compose("config", overrides=list(overrides)))
     splits = load_dataset(settings.dataset)
