@@ -1,6 +1,7 @@
 """What Hydra's launchers and sweepers of other packages say, in two sentences."""
 
 from concurrent.futures import BrokenExecutor
+from subprocess import CalledProcessError
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
@@ -39,19 +40,15 @@ def in_words(error: Exception) -> tuple[str, str] | None:
             "A worker of the sweep was killed, often for want of memory, and the sweep ended with it.",
             "Lower hydra.launcher.n_jobs, and start the sweep again.",
         )
-    if "FailedSubmissionError" in kinds:
-        return f"SLURM took no job: {text}.", "Mend what it says with hydra.launcher.KEY=VALUE."
+    if "UncompletedJobError" in kinds and isinstance(error.__cause__, CalledProcessError):
+        return f"SLURM refused the sweep's jobs: {text}.", "Mend what it names with hydra.launcher.KEY=VALUE."
     if "UncompletedJobError" in kinds:
         return (
-            f"A job of the sweep ended without an answer: {_shortened(text)}.",
+            f"A job of the sweep ended without an answer: {text[:200]}.",
             "Its log is in the sweep's folder under .submitit; a job's time is hydra.launcher.timeout_min.",
         )
     if 'Could not detect "srun"' in text:
         return "This machine has no SLURM.", "Use hydra/launcher=submitit_local, or start the sweep on the cluster."
-    if text.startswith(("No trials are completed", "Record does not exist")):
+    if text.startswith("No trials are completed"):
         return "No trial of the search came to an end.", "Mend the reason in the table above, and start it again."
     return None
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 200 else f"{text[:200]}…"
