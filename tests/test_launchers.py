@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,12 +10,15 @@ from pathlib import Path
 
 import pytest
 from conftest import ONE_THREAD, Answer
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from omegaconf import OmegaConf
+from submitit.core.utils import UncompletedJobError
 
 from cam_adv import study
 from cam_adv.errors import UserError
 from cam_adv.own_configs import FOLDER
 from cam_adv.settings import Settings
+from cam_adv.sweep import launchers
 
 REFUSED = "attack.strength=-1 can't be used: it should be greater than or equal to 0."
 
@@ -101,17 +103,22 @@ class TestJoblib:
         attacks = [OmegaConf.load(path).attack for path in joblib_sweep.folder.glob("*/config.yaml")]
         assert {attack.name: attack.start_distance for attack in attacks} == {"type1": 4.0, "mine": 2.5}
 
-    def test_tells_of_a_killed_worker(self, cam_adv: Callable[..., Answer], tiny: list[str], tmp_path: Path) -> None:
-        (tmp_path / "killed.py").write_text(
-            f"import os\n\n\ndef victim():\n    os.kill(os.getpid(), {int(signal.SIGKILL)})\n"
-        )
-        victim = ["model/victim=own", "model.victim.network._target_=killed.victim"]
-        others = [override for override in tiny if "victim.network" not in override]
-        swept = sweep(cam_adv, tmp_path, "killed", "hydra/launcher=joblib", *others, *victim, "seed=0,1")
-        assert {row["status"] for row in swept.rows} == {"unfinished"}
-        assert "cam-adv: A worker of the sweep was killed" in swept.answer.err
-        assert "Traceback" not in swept.answer.err
-        assert swept.answer.code == 2
+
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (TerminatedWorkerError("exit codes {SIGKILL(-9)}"), "A worker of the sweep was killed"),
+        (
+            UncompletedJobError("Job 7 (task: 0) with path /x\nhas not produced any output"),
+            "A job of the sweep ended",
+        ),
+        (RuntimeError("of some other kind"), None),
+    ],
+    ids=["joblib", "submitit", "other"],
+)
+def test_jobs_that_were_ended_from_outside_are_told_of(error: Exception, what: str | None) -> None:
+    words = launchers.in_words(error)
+    assert (words is None) if what is None else (words is not None and words[0].startswith(what))
 
 
 class TestSubmitit:
