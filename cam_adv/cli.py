@@ -16,9 +16,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cam_adv.completion import read_configs_once
 from cam_adv.errors import UserError
 from cam_adv.overrides import values_of
+from cam_adv.own_configs import look_for_own_configs
 from cam_adv.run_folder import CONFIG, check_asked, check_resumable, held, is_finished
+from cam_adv.sweep import launchers
 from cam_adv.sweep.callback import reported_sweep
 from cam_adv.sweep.record import NAME, Record
 
@@ -68,6 +71,10 @@ def main() -> None:
     """Run Hydra's command line, and turn whatever the user can mend into two sentences and exit code 2."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises to here instead of printing and exiting
     sys.path.append(str(Path.cwd()))  # a network of the user's own may stand where the command is started
+    look_for_own_configs()
+    launchers.use_own_search()
+    if {"-sc", "--shell-completion"} & set(sys.argv):
+        read_configs_once()
     company = None
     try:
         company = _company()
@@ -80,6 +87,11 @@ def main() -> None:
         _refuse(error, error.what, error.remedy)
     except (HydraException, OmegaConfBaseException) as error:
         _refuse(error, *_in_words(error))
+    except (RuntimeError, ValueError) as error:
+        words = launchers.in_words(error)
+        if words is None:
+            raise
+        _refuse(error, *words)
     finally:
         if company is not None:
             company.leave()
@@ -116,6 +128,9 @@ def _in_words(error: BaseException) -> tuple[str, str]:
     if unknown := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text):
         path = unknown[1] or unknown[2]
         return f"There is no key {path}.", f"{_spelling(path)}See all keys with cam-adv --cfg job."
+    missing = re.search(r"Could not find '([^']+)'", text)
+    if missing and (words := launchers.missing_extra(missing[1])):
+        return words
     if choice := re.search(
         r"Could not find '([^']+)'.*?Available options in '([^']+)':\s*(.*?)\s*Config search", text, re.S
     ):

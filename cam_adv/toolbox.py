@@ -14,6 +14,7 @@ from cam_adv.hardware.check import check_hardware
 from cam_adv.hardware.devices import main_device
 from cam_adv.networks.ensemble import Ensemble
 from cam_adv.networks.svae import SVAE
+from cam_adv.own_configs import look_for_own_configs
 from cam_adv.settings import Settings
 from cam_adv.training.workshop import Models, Workshop
 
@@ -64,6 +65,7 @@ def load(*overrides: str) -> Toolbox:
     Raises:
         UserError: as the command line would say it.
     """
+    look_for_own_configs()
     with hydra.initialize_config_module("cam_adv.conf", version_base="1.3"):
         settings = settings_from(hydra.compose("config", overrides=list(overrides)))
     check_hardware(settings.hardware)
