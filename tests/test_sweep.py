@@ -9,17 +9,15 @@ from pathlib import Path
 
 import pytest
 from conftest import Answer, compared
-from hydra.core.utils import JobReturn, JobStatus
-from hydra.types import RunMode
 from matplotlib.colors import same_color
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from PIL import Image
 
 from cam_adv.errors import UserError
 from cam_adv.evaluation.intervals import Rate
 from cam_adv.report.style import COLORS
 from cam_adv.sweep import report as sweep_report
-from cam_adv.sweep.callback import JobRecords, reported_sweep
+from cam_adv.sweep.callback import SweepReport, reported_sweep
 from cam_adv.sweep.figure import sweep_figure
 from cam_adv.sweep.jobs import Job, Outcome, Sweep, Value, read_sweep
 from cam_adv.sweep.record import Record
@@ -361,30 +359,28 @@ class TestSweep:
 
 
 class TestRecords:
-    @pytest.fixture
-    def config(self, tmp_path: Path) -> DictConfig:
-        """What Hydra tells of the third job of a sweep."""
-        (tmp_path / "2_job").mkdir()
-        hydra = {"mode": RunMode.MULTIRUN, "sweep": {"dir": str(tmp_path)}, "job": {"num": 2}}
-        hydra |= {"runtime": {"output_dir": str(tmp_path / "2_job")}, "overrides": {"task": ["seed=1"]}}
-        return OmegaConf.create({"hydra": hydra})
+    def test_keep_the_traceback_of_what_nobody_foresaw(self, tmp_path: Path) -> None:
+        def unlucky() -> float:
+            assert Record.read(tmp_path) == Record(2, ("seed=1",), "unfinished")
+            raise ZeroDivisionError("no\n  luck")
 
-    def test_keep_the_traceback_of_what_nobody_foresaw(self, config: DictConfig, tmp_path: Path) -> None:
-        records, ended = JobRecords(), JobReturn(status=JobStatus.FAILED)
-        ended.return_value = ZeroDivisionError("no\n  luck")
-        records.on_job_start(config)
-        assert Record.read(tmp_path / "2_job") == Record(2, ("seed=1",), "unfinished")
-        records.on_job_end(config, ended)
+        with pytest.raises(ZeroDivisionError):
+            Record.of(2, ["seed=1", "resume=latest"]).keep(tmp_path, unlucky)
+        assert Record.read(tmp_path) == Record(2, ("seed=1",), "failed", "ZeroDivisionError: no luck")
+        assert "in unlucky" in (tmp_path / "traceback.txt").read_text()
+
+    def test_a_second_attempt_forgets_how_the_first_one_failed(self, tmp_path: Path) -> None:
+        (tmp_path / "traceback.txt").write_text("no luck")
         failed = Record(2, ("seed=1",), "failed", "ZeroDivisionError: no luck")
-        assert Record.read(tmp_path / "2_job") == failed
-        assert "ZeroDivisionError" in (tmp_path / "2_job" / "traceback.txt").read_text()
+        assert failed.keep(tmp_path, lambda: 0.25) == 0.25
+        assert Record.read(tmp_path) == Record(2, ("seed=1",), "finished", None, 0.25)
+        assert not (tmp_path / "traceback.txt").exists()
 
-    def test_are_reported_when_a_person_interrupts(self, config: DictConfig, tmp_path: Path) -> None:
+    def test_are_reported_when_a_person_interrupts(self, tmp_path: Path) -> None:
         def interrupted() -> None:
-            records = JobRecords()
             with reported_sweep():
-                records.on_multirun_start(config)
-                records.on_job_start(config)
+                SweepReport().on_multirun_start(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+                make_job(tmp_path, Record(2, ("seed=1",)))
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):

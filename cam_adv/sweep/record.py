@@ -54,17 +54,18 @@ class Record:
 
     def keep(self, folder: Path, job: Callable[[], float | None]) -> float | None:
         """Do the job, and keep in its folder how it ends."""
-        replace(self, status="unfinished", reason=None).write(folder)
+        anew = replace(self, status="unfinished", reason=None)
+        anew.write(folder)
         (folder / TRACEBACK).unlink(missing_ok=True)
         try:
             objective = job()
         except Exception as error:
-            replace(self, status="failed", reason=_in_one_line(error)).write(folder)
+            replace(anew, status="failed", reason=_in_one_line(error)).write(folder)
             if not isinstance(error, UserError):
                 # Hydra shows the traceback of the first failure only.
                 write_whole(folder / TRACEBACK, "".join(traceback.format_exception(error)))
             raise
-        replace(self, status="finished", objective=objective).write(folder)
+        replace(anew, status="finished", objective=objective).write(folder)
         return objective
 
 
