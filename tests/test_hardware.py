@@ -243,6 +243,22 @@ def test_two_processes_train_what_one_trains(
         assert torch.allclose(value, trained[1]["state_dict"][name], atol=1e-4), name
 
 
+def test_two_processes_leave_a_network_with_batch_statistics_to_one(
+    study: Study, tiny: list[str], tmp_path: Path
+) -> None:
+    """Means and variances of halves of a batch would make another network."""
+    (answer,) = answers(
+        torchrun([*tiny, *TWO, "stage=victim"], tmp_path, "--standalone", "--nproc-per-node=2"),
+    )
+    assert answer.code == 0, answer.err
+    states = []
+    for root in (study.root, tmp_path):
+        (path,) = (root / "outputs" / "models").glob("victim-*/model.ckpt")
+        states.append(torch.load(path, weights_only=True)["state_dict"])
+    assert any("running_var" in name for name in states[0])
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
 class TestMeaning:
     @pytest.mark.parametrize("choice", sorted(path.stem for path in CONF.glob("*.yaml")))
     def test_every_choice_has_the_same_keys(self, choice: str) -> None:

@@ -14,10 +14,12 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from cam_adv.data.module import Augmentation, ImageDataModule
 from cam_adv.data.splits import ImageSplits
 from cam_adv.errors import UserError
+from cam_adv.hardware.devices import uses_gpu
 from cam_adv.hardware.processes import must_be_shared, together
 from cam_adv.networks.check import check_classifier, check_generator
 from cam_adv.networks.code import code_digest
@@ -243,13 +245,20 @@ class Workshop:
     def _train(self, title: str, training: Training, folder: Path) -> dict[str, float]:
         """Train in `folder`, going on from a checkpoint that an interrupted training left there."""
         checkpoint = folder / CHECKPOINT
-        return together(self._fit, title, training, folder, checkpoint if checkpoint.exists() else None)
+        begun = checkpoint if checkpoint.exists() else None
+        if uses_gpu(self.hardware) or not has_batch_statistics(training.module):
+            return together(self._fit, title, training, folder, begun, self.hardware)
+        # PyTorch shares a batch's statistics between GPUs only: on CPUs its halves would train another network.
+        alone = self.hardware.model_copy(update={"devices": 1, "nodes": 1})
+        return self._fit(title, training, folder, begun, alone)
 
-    def _fit(self, title: str, training: Training, folder: Path, checkpoint: Path | None) -> dict[str, float]:
+    def _fit(
+        self, title: str, training: Training, folder: Path, checkpoint: Path | None, hardware: HardwareSettings
+    ) -> dict[str, float]:
         """This process's part of a training, which a checkpoint may begin; what was measured at its end."""
         must_be_shared(folder)
         trainer = make_trainer(
-            self.hardware,
+            hardware,
             max_epochs=training.epochs,
             reload_dataloaders_every_n_epochs=1,
             logger=TensorBoardLogger(folder, name="", version="", default_hp_metric=False),
@@ -265,6 +274,11 @@ class Workshop:
         if isinstance(training.module, SVAEGAN) and trainer.is_global_zero:
             write_generator_pictures(training.module.network.eval(), self.splits.validation.images, folder)
         return {name.removeprefix("test/"): value for name, value in figures.items()}
+
+
+def has_batch_statistics(module: nn.Module) -> bool:
+    """Whether a network trains with the mean and variance of its batches."""
+    return any(isinstance(part, _BatchNorm) for part in module.modules())
 
 
 def _own_code(target: str) -> str | None:
