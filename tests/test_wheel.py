@@ -69,13 +69,14 @@ def _do(command: Sequence[str]) -> None:
 
 
 class TestWheel:
-    def test_holds_all_modules_and_configs_and_nothing_else(self, installed: Installed) -> None:
+    def test_holds_all_modules_configs_and_pages_and_nothing_else(self, installed: Installed) -> None:
         with zipfile.ZipFile(installed.wheel) as file:
             held = {name for name in file.namelist() if ".dist-info/" not in name}
         modules = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "cam_adv").rglob("*.py")}
         configs = {f"cam_adv/{path.relative_to(REPOSITORY)}" for path in (REPOSITORY / "conf").rglob("*.yaml")}
         assert len(configs) > 30
-        assert held == modules | configs | {"cam_adv/conf/__init__.py"}
+        pages = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "cam_adv").rglob("*.html")}
+        assert held == modules | configs | pages | {"cam_adv/conf/__init__.py"}
 
     def test_is_what_runs(self, installed: Installed, tmp_path: Path) -> None:
         script = (
