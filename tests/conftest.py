@@ -4,9 +4,11 @@ import csv
 import json
 import logging
 import os
+import signal
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,6 +205,22 @@ def cam_adv() -> Callable[[Sequence[str], Path], Answer]:
         return Answer(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+def killed(overrides: Sequence[str], root: Path, moment: str) -> None:
+    """Start `cam-adv` in `root`, and kill it as soon as a file matches `moment` there."""
+    running = subprocess.Popen(
+        [sys.executable, "-m", "cam_adv", *overrides],
+        cwd=root,
+        env=os.environ | ONE_THREAD,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not any(root.glob(moment)):
+        assert running.poll() is None, "it ended before it was killed"
+        time.sleep(0.005)
+    running.send_signal(signal.SIGKILL)
+    assert running.wait() == -signal.SIGKILL
 
 
 @dataclass(frozen=True)

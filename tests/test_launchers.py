@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import optuna
 import pytest
 from conftest import ONE_THREAD, Answer
 from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -235,6 +236,7 @@ class TestOptuna:
     ) -> Callable[..., Swept]:
         """A search with `objective` in place of the study."""
         monkeypatch.setattr(study, "run", objective)
+        optuna.logging.disable_default_handler()  # it writes to whatever stderr was at first, which pytest closes
 
         def run(name: str, trials: int, *overrides: str) -> Swept:
             search = ["hydra/sweeper=optuna", f"hydra.sweeper.n_trials={trials}", "attack=type1,tang2018"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Answer, compose
+from conftest import Answer, compose, killed
 from hydra.utils import instantiate
 from PIL import Image
 from safetensors.torch import load_file
@@ -39,7 +39,7 @@ from cam_adv.reliability.faithfulness import advantages
 from cam_adv.reliability.finding import FEWEST, NOTHING_MEASURED, Estimate, Finding, answer, corrected, worst
 from cam_adv.reliability.instability import change
 from cam_adv.reliability.maps import mean_map, random_map
-from cam_adv.reliability.observation import Observation
+from cam_adv.reliability.observation import Observation, load_observations, save_observations
 from cam_adv.reliability.study import stronger
 from cam_adv.reliability.trajectory import Trajectory
 from cam_adv.report.controls import changes_figure, mean_changes
@@ -574,6 +574,23 @@ def test_what_can_not_be_studied_is_refused(overrides: list[str], said: str) -> 
         settings_from(compose([*STUDY, *overrides]))
 
 
+def test_observations_are_kept_as_they_are(tmp_path: Path) -> None:
+    observations = {
+        "b": Observation({"z /1": torch.tensor([1.0, math.nan]), "a": torch.tensor([3, 4])}, {}),
+        "a": Observation({"image": torch.empty(0)}, {"chance": torch.empty(0, 5, dtype=torch.float64)}),
+    }
+    save_observations(observations, tmp_path / "kept.safetensors")
+    found = load_observations(tmp_path / "kept.safetensors")
+    assert list(found) == ["b", "a"]
+    for name, observation in observations.items():
+        for part, table in vars(observation).items():
+            read = getattr(found[name], part)
+            assert list(read) == list(table)
+            for column, values in table.items():
+                assert read[column].dtype == values.dtype
+                assert torch.equal(read[column].nan_to_num(7), values.nan_to_num(7))
+
+
 class TestStudy:
     """Two victims, six images, two targets, through the command line."""
 
@@ -596,7 +613,9 @@ class TestStudy:
             "attack.confidence=0.34",
         ]
         root = tmp_path_factory.mktemp("reliability")
-        answer = cam_adv([*tiny, *overrides, "hydra.run.dir=run"], root)
+        # All that follows holds of a study that was killed when one victim of two was done with.
+        killed([*tiny, *overrides, "hydra.run.dir=run"], root, "run/batches/observed_*.safetensors")
+        answer = cam_adv([*tiny, *overrides, "resume=run"], root)
         assert answer.code == 0, answer.err
         assert "H3 concealment" in answer.out
         return root / "run"

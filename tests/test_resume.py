@@ -1,39 +1,18 @@
 """A run that was killed goes on in its own folder: what was finished stays as it was and is done once."""
 
 import csv
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ONE_THREAD, Answer, Study, stored
+from conftest import Answer, Study, killed, stored
 from filelock import FileLock
 from safetensors.torch import load_file
 
 from cam_adv import study as chain
 from cam_adv.errors import UserError
 from cam_adv.run_folder import CONFIG, job_folder, new_or_resumed
-
-
-def killed(overrides: Sequence[str], root: Path, moment: str) -> None:
-    """Start `cam-adv` in `root`, and kill it as soon as a file matches `moment` there."""
-    running = subprocess.Popen(
-        [sys.executable, "-m", "cam_adv", *overrides],
-        cwd=root,
-        env=os.environ | ONE_THREAD,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    while not any(root.glob(moment)):
-        assert running.poll() is None, "it ended before it was killed"
-        time.sleep(0.005)
-    running.send_signal(signal.SIGKILL)
-    assert running.wait() == -signal.SIGKILL
 
 
 def as_they_are(folder: Path) -> dict[Path, int]:

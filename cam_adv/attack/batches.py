@@ -1,18 +1,14 @@
 """An attack on selected images, in batches, on however many devices, and as often interrupted as it may be."""
 
-import hashlib
-import json
 import logging
 from pathlib import Path
 
-import torch
-
-import cam_adv
 from cam_adv.attack.latent_attack import LatentAttack
 from cam_adv.attack.module import AttackDataModule, AttackModule
 from cam_adv.attack.result import AttackResult
 from cam_adv.attack.selection import Selection
 from cam_adv.data.splits import LabelledImages
+from cam_adv.digest import digest
 from cam_adv.hardware.processes import must_be_shared, together
 from cam_adv.networks.code import code_digest
 from cam_adv.settings import HardwareSettings
@@ -64,11 +60,10 @@ def _walk(module: AttackModule, batches: AttackDataModule, hardware: HardwareSet
 
 
 def _digest(attack: LatentAttack, data: LabelledImages, selection: Selection, precision: str) -> str:
-    """Twelve hexadecimal digits of a SHA-256 over everything that decides what the attack makes of the images."""
+    """Of everything that decides what the attack makes of the images."""
     own = {type(module) for module in attack.modules()}
     own = {one for one in own if not one.__module__.startswith(("cam_adv.", "torch."))}
     plain = {
-        "version": cam_adv.__version__,
         "precision": precision,
         "seed": attack.seed,
         "settings": attack.settings.model_dump(mode="json"),
@@ -76,9 +71,4 @@ def _digest(attack: LatentAttack, data: LabelledImages, selection: Selection, pr
         "code": sorted(str(code_digest(one)) for one in own),
         "real": None if attack.lookalikes is None else attack.lookalikes.digest,
     }
-    state = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
-    tensors = attack.state_dict() | vars(selection) | {"images": data.images[selection.index]}
-    for name, tensor in tensors.items():
-        state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        state.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return state.hexdigest()[:12]
+    return digest(plain, attack.state_dict() | vars(selection) | {"images": data.images[selection.index]})

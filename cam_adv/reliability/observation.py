@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from cam_adv.attack.result import load_tensors, save_tensors
 from cam_adv.explanation.subject import Subject
 from cam_adv.networks.predictions import in_batches, unit
 from cam_adv.reliability.concealment import SWAPS, TOLD, certainty, match, tell_apart
@@ -86,6 +88,31 @@ def observe(
             rows[name][f"advantage {end}"] = value
     pairs = _pairs(scene, plan, after, seed, device)
     return {name: Observation(rows[name], pairs[name]) for name in plan.explanations}
+
+
+def save_observations(observations: Mapping[str, Observation], path: Path) -> None:
+    """Keep what was observed of each explanation."""
+    columns = [
+        (f"{name}/{part}/{column}", values.clone())  # explanations share some, which the format refuses
+        for name, observation in observations.items()
+        for part, table in vars(observation).items()
+        for column, values in table.items()
+    ]
+    # The format forgets the order of its tensors, which is that of the columns in measures.csv.
+    save_tensors({f"{number:06d}/{key}": values for number, (key, values) in enumerate(columns)}, path)
+
+
+def load_observations(path: Path) -> dict[str, Observation]:
+    """What `save_observations` kept.
+
+    Raises:
+        FileNotFoundError: it kept nothing there.
+    """
+    found: dict[str, Observation] = {}
+    for key, values in sorted(load_tensors(path).items(), key=lambda item: item[0]):
+        _, name, part, column = key.split("/", 3)
+        getattr(found.setdefault(name, Observation({}, {})), part)[column] = values
+    return found
 
 
 def concatenate(tables: Sequence[Table]) -> Table:

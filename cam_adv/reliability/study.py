@@ -12,6 +12,7 @@ from cam_adv.attack.latent_attack import LatentAttack
 from cam_adv.attack.result import AttackResult, save_tensors
 from cam_adv.attack.selection import Selection, first_of_each
 from cam_adv.data.splits import ImageSplits
+from cam_adv.digest import digest
 from cam_adv.evaluation.intervals import Rate, wilson
 from cam_adv.evaluation.opinions import Witnesses
 from cam_adv.evaluation.verdict import Verdict, type1_verdict
@@ -25,7 +26,7 @@ from cam_adv.reliability.claims import ATTACK, CLAIMS, STRONGER, Claims, Finding
 from cam_adv.reliability.controls import Attacked, without_victim
 from cam_adv.reliability.design import design
 from cam_adv.reliability.finding import NOTHING_SEEN
-from cam_adv.reliability.observation import Observation, concatenate, observe
+from cam_adv.reliability.observation import Observation, concatenate, load_observations, observe, save_observations
 from cam_adv.reliability.scene import make_scene
 from cam_adv.reliability.trajectory import Trajectory, follow
 from cam_adv.report import files, terminal
@@ -36,6 +37,7 @@ from cam_adv.report.reliability import draw_reliability, print_reliability, reli
 from cam_adv.report.reliability_page import write_page
 from cam_adv.report.trajectory import draw_explanations, draw_trajectories, write_trajectories
 from cam_adv.report.walk import walk_frames
+from cam_adv.run_folder import BATCHES
 from cam_adv.settings import AttackSettings, Settings
 from cam_adv.training.workshop import Workshop
 
@@ -79,8 +81,7 @@ def run(settings: Settings, splits: ImageSplits, workshop: Workshop, folder: Pat
             _save(result, stage.selection, verdict, folder / f"{name.replace(' ', '_')}_{seed}.safetensors")
             verdicts[name].append(verdict)
             if verdict.success.any():
-                # Two more networks cost as much as the controls; one attack is enough to see what they show.
-                seen[name].append(stage.observe(result, verdict, transition, seed, with_unknowing=name == ATTACK))
+                seen[name].append(stage.observe_once(name, result, verdict, transition, seed))
     _report(stage, seen, {name: _rates(of) for name, of in verdicts.items()})
     return _rates(verdicts[ATTACK])["success"].rate
 
@@ -138,7 +139,7 @@ class _Stage:
 
     def walk(self, attack: LatentAttack, selection: Selection) -> AttackResult:
         """Where it takes the selected test images."""
-        return walk_batches(attack, self.splits.test, selection, self.settings.hardware, self.folder / "batches")
+        return walk_batches(attack, self.splits.test, selection, self.settings.hardware, self.folder / BATCHES)
 
     def witnesses(self, seed: int) -> Witnesses:
         """Who is asked about the pictures of an attack on one victim."""
@@ -185,6 +186,19 @@ class _Stage:
         victim_probs = in_batches(self.victim(seed), result.x_adv, self.device).softmax(dim=1)
         judge_probs = in_batches(self.judges().probs, result.x_adv, self.device)
         return type1_verdict(victim_probs, judge_probs, result.y, result.target, confidence)
+
+    def observe_once(
+        self, name: str, result: AttackResult, verdict: Verdict, transition: Tensor, seed: int
+    ) -> dict[str, Observation]:
+        """`observe`, unless this run has done so before it was interrupted."""
+        pictures = {"x_adv": result.x_adv, "success": verdict.success, "transition": transition}
+        path = self.folder / BATCHES / f"observed_{digest({'attack': name, 'victim': seed}, pictures)}.safetensors"
+        if path.exists():
+            return load_observations(path)
+        # Two more networks cost as much as the controls; one attack is enough to see what they show.
+        observed = self.observe(result, verdict, transition, seed, with_unknowing=name == ATTACK)
+        save_observations(observed, path)
+        return observed
 
     def observe(
         self, result: AttackResult, verdict: Verdict, transition: Tensor, seed: int, with_unknowing: bool

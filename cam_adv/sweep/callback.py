@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cam_adv.run_folder import register_resolvers
-from cam_adv.sweep.jobs import swept_overrides
+from cam_adv.sweep.jobs import PLAN, swept_overrides
 from cam_adv.sweep.record import NAME
 
 _started: list[Path] = []
@@ -22,11 +22,14 @@ OmegaConf.register_new_resolver("swept", swept_overrides, replace=True)
 
 
 class SweepReport(Callback):
-    """Notices that a sweep starts; single runs are left alone."""
+    """Notices that a sweep starts, and what it sweeps; single runs are left alone."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         with suppress(OmegaConfBaseException):  # where there is no folder, Hydra's sweeper says why
-            _started.append(Path(config.hydra.sweep.dir))
+            folder = Path(config.hydra.sweep.dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            OmegaConf.save(config, folder / PLAN)  # Hydra's own sweeper does the same, those of others don't
+            _started.append(folder)
 
 
 @contextmanager

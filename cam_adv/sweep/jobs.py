@@ -11,6 +11,9 @@ from cam_adv.evaluation.intervals import Rate
 from cam_adv.overrides import Value, swept_keys, values_of
 from cam_adv.sweep.record import NAME, Record, Status, read_json, unreadable
 
+PLAN = "multirun.yaml"
+"""Where a sweep's folder keeps what was asked for."""
+
 QUESTIONS = ("success", "kept", "changed", "success_confident")
 
 
@@ -105,7 +108,7 @@ def _swept(jobs: Iterable[Job], planned: Iterable[str]) -> list[str]:
 
 def _planned(folder: Path) -> list[str]:
     """Keys with several values on the command line, which Hydra keeps where its own sweeper is at work."""
-    path = folder / "multirun.yaml"
+    path = folder / PLAN
     if not path.exists():
         return []
     return swept_keys(OmegaConf.load(path).hydra.overrides.task)
