@@ -40,11 +40,11 @@ from cam_adv.reliability.finding import FEWEST, NOTHING_MEASURED, Estimate, Find
 from cam_adv.reliability.instability import change
 from cam_adv.reliability.maps import mean_map, random_map
 from cam_adv.reliability.observation import Observation, load_observations, save_observations
-from cam_adv.reliability.study import stronger
 from cam_adv.reliability.trajectory import Trajectory
 from cam_adv.report.controls import changes_figure, mean_changes
 from cam_adv.report.trajectory import aligned, explanations_figure, trajectories_figure
 from cam_adv.settings import Settings, Weights
+from cam_adv.stages.reliability import stronger
 
 CPU = torch.device("cpu")
 

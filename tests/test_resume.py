@@ -10,9 +10,9 @@ from conftest import Answer, Study, killed, stored
 from filelock import FileLock
 from safetensors.torch import load_file
 
-from cam_adv import study as chain
 from cam_adv.errors import UserError
 from cam_adv.run_folder import CONFIG, job_folder, new_or_resumed
+from cam_adv.stages import attack
 
 
 def as_they_are(folder: Path) -> dict[Path, int]:
@@ -107,7 +107,7 @@ class TestInterrupted:
                 raise KeyboardInterrupt
 
             with monkeypatch.context() as patched:
-                patched.setattr(chain, "_attack", stop)
+                patched.setattr(attack, "run", stop)
                 with pytest.raises(KeyboardInterrupt):
                     command(*overrides)
 
