@@ -7,7 +7,6 @@ import torch
 from cam_adv.data.splits import ImageSplits, LabelledImages
 from cam_adv.explanation.subject import Subject
 from cam_adv.networks.predictions import unit
-from cam_adv.report import terminal
 from cam_adv.settings import Settings
 from cam_adv.training.workshop import Model, Models, Workshop
 
@@ -45,15 +44,15 @@ class Cast:
             unknowing["shuffled_labels"] = _victim(settings, shuffled, seeds[0], ", shuffled labels")
         return cls(victims, replace(others, victim=None), unknowing, workshop, shuffled)
 
-    def prepare(self, retrain: bool) -> None:
-        """Load what the store has, train the rest, and say how good each is."""
+    def prepare(self, retrain: bool) -> list[Model]:
+        """Load what the store has and train the rest; all that have learned."""
         models = [*self.victims.values(), *self.others.all()]
         self.workshop.prepare(models, retrain)
         own = [model for name, model in self.unknowing.items() if name == "shuffled_labels"]
         self.shuffled.prepare(own, retrain)
         for model in self.unknowing.values():
             model.network.eval().requires_grad_(False)
-        terminal.print_models([*models, *own])
+        return [*models, *own]
 
 
 def _victim(settings: Settings, workshop: Workshop, seed: int, remark: str = "") -> Model:

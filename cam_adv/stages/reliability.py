@@ -65,7 +65,7 @@ def run(settings: Settings, splits: ImageSplits, workshop: Workshop, folder: Pat
     first_of_each(splits.test.labels, perfect, settings.dataset.pictures)
     cast = Cast.build(settings, splits, workshop)
     files.claim(folder, config)
-    cast.prepare(settings.retrain)
+    terminal.print_models(cast.prepare(settings.retrain))
     stage = _Stage.set(settings, splits, cast, folder)
 
     # Without the victim's say it is the same walk whoever the victim is.
