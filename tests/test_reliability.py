@@ -348,12 +348,18 @@ class TestClaims:
     def test_unfaithfulness(self, claims: Claims) -> None:
         full, zero = 0.5 + self.noise, self.noise
 
-        def advantages_of(attack: torch.Tensor) -> dict[str, torch.Tensor]:
-            columns = {"x": full, "attack": attack, "mean_map": full / 2}
+        def advantages_of(attack: torch.Tensor, x: torch.Tensor = full) -> dict[str, torch.Tensor]:
+            columns = {"x": x, "attack": attack, "mean_map": full / 2}
             return self.rows(**{f"advantage {end}": values for end, values in columns.items()})
 
-        found = claims.unfaithfulness({"lost": advantages_of(zero.flip(0)), "kept": advantages_of(full.clone())})
-        assert [one.verdict for one in found.values()] == ["yes", "no"]
+        found = claims.unfaithfulness(
+            {
+                "lost": advantages_of(zero.flip(0)),
+                "kept": advantages_of(full.clone()),
+                "nothing to lose": advantages_of(zero.clone(), x=zero),
+            }
+        )
+        assert [one.verdict for one in found.values()] == ["yes", "no", "undecided"]
         assert found["lost"].details["attack"].effect == pytest.approx(0, abs=0.02)
         assert found["lost"].details["mean_map"].effect == pytest.approx(0.25, abs=0.02)
 

@@ -51,7 +51,9 @@ class Claims:
     def unfaithfulness(self, tables: Mapping[str, Table]) -> dict[str, Finding]:
         """H2: advantage over a random ranking on x less that on x'.
 
-        Both are in the details, and that of one mean map for all pictures, which an explanation should exceed.
+        Where x shows no advantage that matters there is nothing to lose, and that it wasn't lost is no answer:
+        undecided. Both are in the details, and that of one mean map for all pictures, which an explanation should
+        exceed.
         """
         matters, found, details = self.plan.matters.unfaithfulness, {}, {}
         for name, rows in tables.items():
@@ -60,7 +62,8 @@ class Claims:
             details[name] = {
                 end: self._estimate(rows, rows[f"advantage {end}"], matters) for end in ("x", "attack", "mean_map")
             }
-        return self._findings(found, details, matters)
+        findings = self._findings(found, details, matters)
+        return {name: replace(finding, verdict=_lost(finding, matters)) for name, finding in findings.items()}
 
     def concealment(self, tables: Mapping[str, Table]) -> dict[str, Finding]:
         """H3, that the effect is *not* there: AUC of map and confidence less AUC of confidence alone.
@@ -92,6 +95,11 @@ class Claims:
             name: Finding(one, answer(one, matters, self.plan.level), details[name])
             for name, one in corrected(found).items()
         }
+
+
+def _lost(finding: Finding, matters: float) -> Verdict:
+    had = finding.details["x"].low > matters
+    return finding.verdict if had else "undecided"
 
 
 def _concealed(finding: Finding, matters: float) -> Verdict:

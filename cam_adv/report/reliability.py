@@ -27,13 +27,13 @@ MEASURED = {
 }
 SENTENCES = {
     ("h1", "yes"): "The attack moves the map more than every matched control does.",
-    ("h1", "no"): "The attack does not move the map more than a matched control does.",
+    ("h1", "no"): "A matched control moves the map as far as the attack does, or further.",
     ("h2", "yes"): "At the attack's end, the map's highest regions control the margin less than they did.",
     ("h2", "no"): "At the attack's end, the map's highest regions control the margin as they did.",
     ("h3", "yes"): "The map at the attack's end adds nothing by which it could be told from an honest image's.",
     ("h3", "no"): "The map at the attack's end gives it away, beyond what the victim's confidence does.",
 }
-UNDECIDED = "Undecided: neither an effect that matters is shown, nor that there is none."
+UNDECIDED = "Undecided: what matters lies within the interval, or there is nothing by which to measure it."
 MARKS = {"yes": ("o", COLORS[1]), "no": ("s", COLORS[0]), "undecided": ("D", QUIET)}
 
 
