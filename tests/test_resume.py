@@ -29,49 +29,49 @@ def assert_equal_bits(folder: Path, other: Path) -> None:
 
 class TestKilled:
     def test_an_attack_goes_on_with_the_next_batch(
-        self, study: Study, cam_adv: Callable[..., Answer], tiny: list[str]
+        self, study: Study, command: Callable[..., Answer], tiny: list[str], tmp_path: Path
     ) -> None:
-        slow = [*tiny, "attack.steps=60", "attack.batch_size=3", "dataset.pictures=[[0,1]]"]
-        whole = cam_adv([*slow, "hydra.run.dir=whole"], study.root)
+        slow = [*tiny, f"outputs={study.root / 'outputs'}", "attack.batch_size=3", "dataset.pictures=[[0,1]]"]
+        slow += ["attack.steps=30"]
+        whole = command(*slow, "hydra.run.dir=whole")
         assert whole.code == 0, whole.err
-        killed([*slow, "hydra.run.dir=halved"], study.root, "halved/batches/*/batch_00001.safetensors")
-        folder = study.root / "halved"
+        killed([*slow, "hydra.run.dir=halved"], tmp_path, "halved/batches/*/batch_00001.safetensors")
+        folder = tmp_path / "halved"
         done = as_they_are(folder / "batches")
         assert not (folder / "summary.json").exists()
-        answer = cam_adv([*slow, f"resume={folder}"], study.root)
+        answer = command(*slow, f"resume={folder}")
         assert answer.code == 0, answer.err
         assert f"The attack goes on: {len(done)} of 4 batches are done." in answer.out + answer.err
         assert "attack, batch 1 of 4" not in answer.err
-        assert_equal_bits(folder, study.root / "whole")
+        assert_equal_bits(folder, tmp_path / "whole")
         assert not (folder / "batches").exists()
         files = {path.relative_to(folder) for path in as_they_are(folder) if ".tfevents." not in path.name}
-        there = as_they_are(study.root / "whole")
-        assert files == {path.relative_to(study.root / "whole") for path in there if ".tfevents." not in path.name}
+        there = as_they_are(tmp_path / "whole")
+        assert files == {path.relative_to(tmp_path / "whole") for path in there if ".tfevents." not in path.name}
         assert stored(study.root) == study.store
 
     def test_a_training_goes_on_from_its_last_epoch(
-        self, cam_adv: Callable[..., Answer], tiny: list[str], tmp_path: Path
+        self, command: Callable[..., Answer], tiny: list[str], tmp_path: Path
     ) -> None:
         victim = [*tiny, "stage=victim", "model.victim.training.epochs=40"]
-        checkpoint = "outputs/models/victim-*.training/model.ckpt"
-        for root in ("whole", "halved"):
-            (tmp_path / root).mkdir()
-        assert cam_adv([*victim, "hydra.run.dir=run"], tmp_path / "whole").code == 0
-        killed([*victim, "hydra.run.dir=run"], tmp_path / "halved", checkpoint)
-        (training,) = (tmp_path / "halved" / "outputs" / "models").glob("victim-*.training")
-        answer = cam_adv([*victim, "resume=run"], tmp_path / "halved")
+        assert command(*victim, "outputs=whole", "hydra.run.dir=whole/run").code == 0
+        halved = [*victim, "outputs=halved"]
+        killed([*halved, "hydra.run.dir=run"], tmp_path, "halved/models/victim-*.training/model.ckpt")
+        (training,) = (tmp_path / "halved" / "models").glob("victim-*.training")
+        answer = command(*halved, "resume=run")
         assert answer.code == 0, answer.err
         begun = torch.load(training.with_suffix("") / "model.ckpt", weights_only=True, map_location="cpu")
-        (other,) = (tmp_path / "whole" / "outputs" / "models").glob("victim-*/model.ckpt")
+        (other,) = (tmp_path / "whole" / "models").glob("victim-*/model.ckpt")
         whole = torch.load(other, weights_only=True, map_location="cpu")
         assert all(torch.equal(value, begun["state_dict"][name]) for name, value in whole["state_dict"].items())
         assert (begun["epoch"], begun["global_step"]) == (whole["epoch"], whole["global_step"])
 
     def test_a_sweep_runs_what_is_not_finished(
-        self, study: Study, cam_adv: Callable[..., Answer], tiny: list[str]
+        self, study: Study, command: Callable[..., Answer], tiny: list[str]
     ) -> None:
         swept = "attack.strength=1,2,3,4"
         quick = ["-m", *tiny, "attack.images=2", "dataset.pictures=[[0,1]]", "name=killed"]
+        quick += [f"outputs={study.root / 'outputs'}"]
         killed([*quick, swept], study.root, f"outputs/multirun/killed/*/2_*/{CONFIG}")
         (sweep,) = (study.root / "outputs" / "multirun" / "killed").iterdir()
         before = {folder.name: as_they_are(folder) for folder in sweep.glob("*_*")}
@@ -79,7 +79,7 @@ class TestKilled:
         unfinished = before.pop("2_attack.strength=3")
         assert all(folder / "summary.json" not in unfinished for folder in sweep.glob("2_*"))
 
-        answer = cam_adv([*quick, swept, "resume=latest"], study.root)
+        answer = command(*quick, swept, "resume=latest")
         assert answer.code == 0, answer.err
         assert answer.out.count("Nothing is left to do") == 2
         assert {name: as_they_are(sweep / name) for name in before} == before

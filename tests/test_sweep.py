@@ -378,8 +378,9 @@ class TestRecords:
 
     def test_are_reported_when_a_person_interrupts(self, tmp_path: Path) -> None:
         def interrupted() -> None:
+            asked = {"sweep": {"dir": str(tmp_path)}, "overrides": {"task": ["seed=1,2"]}}
             with reported_sweep():
-                SweepReport().on_multirun_start(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+                SweepReport().on_multirun_start(OmegaConf.create({"hydra": asked}))
                 make_job(tmp_path, Record(2, ("seed=1",)))
                 raise KeyboardInterrupt
 
