@@ -19,8 +19,8 @@ from cam_adv.naming import file_name
 
 CONFIG = "config.yaml"
 RECORD = "job.json"
-RESULTS = ("summary.json", "agreement.json")
-"""Written last: where one stands, the run is finished."""
+RESULTS = ("summary.json", "agreement.json", "reliability.json")
+"""One for each stage that has more to tell than a training. Written last: where one stands, the run is finished."""
 
 BATCHES = "batches"
 """What an attack has so far, in a run that isn't finished."""

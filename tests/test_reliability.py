@@ -651,13 +651,13 @@ class TestStudy:
         }  # fmt: skip
 
     def test_attacks_are_the_same_images_on_every_victim(self, folder: Path) -> None:
-        summary = json.loads((folder / "summary.json").read_text())
+        attacks = json.loads((folder / "attacks.json").read_text())
         for name in ("attack", "stronger attack"):
             files = [load_file(folder / f"{name.replace(' ', '_')}_{seed}.safetensors") for seed in (0, 1)]
             assert all(torch.equal(files[0][key], files[1][key]) for key in ("x", "y", "target", "index"))
             assert not torch.equal(files[0]["x_adv"], files[1]["x_adv"])
             successes = torch.cat([file["success"] for file in files])
-            assert summary[name]["success"]["rate"] == pytest.approx(successes.double().mean().item())
+            assert attacks[name]["success"]["rate"] == pytest.approx(successes.double().mean().item())
 
     def test_replicated_maps_give_replicated_answers(self, content: dict, folder: Path) -> None:
         """Contrast CAM and CAM differ; Grad-CAM's ReLU is all that parts it from CAM, whose ranking is the same."""
@@ -676,6 +676,7 @@ class TestStudy:
                 assert high - low > 100
         assert not [path for path in folder.parent.rglob("*") if path.name.endswith((".part", ".training"))]
         assert not (folder / "batches").exists()
+        assert not (folder / "summary.json").exists()  # an attack's, from which a sweep takes its rates
 
     def test_the_page_tells_every_verdict_and_shows_every_picture(self, folder: Path, content: dict) -> None:
         page = html.unescape((folder / "reliability.html").read_text())
@@ -686,7 +687,7 @@ class TestStudy:
         shown = re.findall(r'<img src="([^"]+)"', page)
         assert {f"figures/{path.name}" for path in (folder / "figures").glob("*.png")} == set(shown)
         ranks = [
-            page.index(f"<td>{name}</td>") for name in json.loads((folder / "summary.json").read_text())["ranking"]
+            page.index(f"<td>{name}</td>") for name in json.loads((folder / "attacks.json").read_text())["ranking"]
         ]
         assert ranks == sorted(ranks)
 

@@ -56,6 +56,7 @@ def observe(
     network = scene.subject.network.to(device)
     before: dict[str, Tensor] = {}
     after: dict[str, dict[str, Tensor]] = {}
+    means: dict[str, Tensor] = {}
     rows: dict[str, Table] = {}
     for name, explanation in plan.explanations.items():
 
@@ -65,8 +66,9 @@ def observe(
         before[name] = maps(scene.x)
         rows[name] = {"victim": torch.full_like(scene.index, scene.victim), "image": scene.index}
         after[name] = {picture: maps(images) for picture, images in scene.others.items()}
+        means[name] = mean_map(before[name], scene.index)
         of_no_picture = {
-            "mean_map": mean_map(before[name], scene.index),
+            "mean_map": means[name],
             "random_map": random_map(before[name], torch.Generator().manual_seed(seed)),
         }
         for picture, seen in (after[name] | of_no_picture).items():
@@ -76,7 +78,6 @@ def observe(
             subject = Subject.with_exact_cam(other.to(device), scene.x[:8].to(device))
             rows[name][CHANGE + stranger] = change(maps(scene.x, subject), maps(scene.others[ATTACKED], subject))
     ends = {name: of[ATTACKED] for name, of in after.items()}
-    means = {name: mean_map(of, scene.index) for name, of in before.items()}
     for end, images, of in (
         ("x", scene.x, before),
         ("attack", scene.others[ATTACKED], ends),

@@ -7,10 +7,10 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from cam_adv.evaluation.outcome import Outcome
 from cam_adv.overrides import Value
 from cam_adv.settings import Settings
 
-RATES = ("success", "kept", "changed", "success_confident")
 NOT_COMPARED = ("name", "outputs", "debug", "resume", "retrain")
 """Keys that change nothing of what a run measures."""
 
@@ -30,10 +30,11 @@ def hyperparameters(settings: Settings, overrides: Mapping[str, Value]) -> dict[
 
 def metrics(summary: Mapping[str, Any]) -> dict[str, float]:
     """The figures of a `summary.json` by which runs are compared."""
-    figures = {question: summary[question]["rate"] for question in RATES}
-    figures |= {name: summary[name] for name in ("seconds", "median_distance")}
-    if summary["seconds"] > 0:
-        figures["successes_per_second"] = figures["success"] * summary["images"] / summary["seconds"]
+    outcome = Outcome.of(summary)
+    figures = {question: rate.rate for question, rate in outcome.rates.items()}
+    figures |= {"seconds": outcome.seconds, "median_distance": summary["median_distance"]}
+    if outcome.successes_per_second is not None:
+        figures["successes_per_second"] = outcome.successes_per_second
     return figures
 
 

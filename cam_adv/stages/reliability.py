@@ -1,6 +1,6 @@
 """The chain of stage "reliability": victims, attacks, controls, maps, claims, one file and one page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -156,12 +156,12 @@ class _Stage:
         shown = first_of_each(self.splits.test.labels, self.correct[seed], settings.dataset.pictures)
         walks = self.walk(self.attack(settings.attack, seed).at_every_step(), shown)
         witnesses = self.witnesses(seed)
-        for row in range(len(walks)):
+        for row, trajectory in enumerate(self.follow(walks, range(len(walks)), witnesses)):
             source, target = names[walks.y[row]], names[walks.target[row]]
             frames = walk_frames(walks, row, settings.attack.frames, witnesses)
             draw_walk(frames, source, target, names, figures)
             path = figures / file_name(f"explanations_{source}_to_{target}.png")
-            draw_explanations(self.follow(walks, row, witnesses), names, path)
+            draw_explanations(trajectory, names, path)
 
     def trajectories(self) -> list[Trajectory]:
         """The first attacked images on the first victim, those on which the attack succeeds, moment by moment."""
@@ -169,13 +169,13 @@ class _Stage:
         chosen = self.selection.first(self.settings.reliability.trajectories)
         walks = self.walk(self.attack(plan, seed).at_every_step(), chosen)
         success, witnesses = self.judge(walks, seed, plan.confidence).success, self.witnesses(seed)
-        return [self.follow(walks, row, witnesses) for row in success.nonzero().flatten().tolist()]
+        return self.follow(walks, success.nonzero().flatten().tolist(), witnesses)
 
-    def follow(self, walks: AttackResult, row: int, witnesses: Witnesses) -> Trajectory:
-        """One walk on the first victim, explained moment by moment."""
-        plan = self.settings.reliability
+    def follow(self, walks: AttackResult, rows: Iterable[int], witnesses: Witnesses) -> list[Trajectory]:
+        """Walks on the first victim, explained moment by moment."""
+        plan, frames = self.settings.reliability, self.settings.attack.frames
         subject = self.subject(plan.victims[0])
-        return follow(walks, row, self.settings.attack.frames, witnesses, subject, plan.explanations)
+        return [follow(walks, row, frames, witnesses, subject, plan.explanations) for row in rows]
 
     def judges(self) -> Ensemble:
         """On the device."""
@@ -257,7 +257,7 @@ def _findings(settings: Settings, observations: Sequence[Mapping[str, Observatio
 
 
 def _report(stage: _Stage, seen: Seen, rates: Mapping[str, Mapping[str, Rate]]) -> None:
-    """`reliability.json` and `.html`, `summary.json`, `measures.csv`, `trajectories.csv`, figures, tables."""
+    """`reliability.json` and `.html`, `attacks.json`, `measures.csv`, `trajectories.csv`, figures, tables."""
     settings, plan, folder = stage.settings, stage.settings.reliability, stage.folder
     findings = {name: _findings(settings, observations) for name, observations in seen.items()}
     main = answers(findings)
@@ -279,10 +279,10 @@ def _report(stage: _Stage, seen: Seen, rates: Mapping[str, Mapping[str, Rate]]) 
     draw_gauge(network, x, selection.y[:1], selection.target[:1], stage.splits.class_names, figures)
     content = reliability_content(findings)
     write_page(settings, content, order, rates, folder)
+    attacks = {"images": plan.images, "targets": plan.targets, "victims": plan.victims, "ranking": order}
+    attacks |= {name: {key: asdict(rate) for key, rate in of.items()} for name, of in rates.items()}
+    files.write_summary(attacks, folder / "attacks.json")
     files.write_summary(content, folder / "reliability.json")
-    summary = {"images": plan.images, "targets": plan.targets, "victims": plan.victims, "ranking": order}
-    summary |= {name: {key: asdict(rate) for key, rate in of.items()} for name, of in rates.items()}
-    files.write_summary(summary, folder / "summary.json")
     for name, of in rates.items():
         rows = {"rows": len(selection) * len(plan.victims)}
         terminal.print_attack(f"{settings.attack.name}, {name}, on every victim", of, rows)

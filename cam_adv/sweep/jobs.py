@@ -7,27 +7,12 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from cam_adv.errors import UserError
-from cam_adv.evaluation.intervals import Rate
+from cam_adv.evaluation.outcome import Outcome
 from cam_adv.overrides import Value, swept_keys, values_of
 from cam_adv.sweep.record import NAME, Record, Status, read_json, unreadable
 
 PLAN = "multirun.yaml"
 """Where a sweep's folder keeps what was asked for."""
-
-QUESTIONS = ("success", "kept", "changed", "success_confident")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What an attack's `summary.json` says."""
-
-    rates: Mapping[str, Rate]
-    images: int
-    seconds: float
-
-    @property
-    def successes_per_second(self) -> float | None:
-        return self.rates["success"].rate * self.images / self.seconds if self.seconds > 0 else None
 
 
 @dataclass(frozen=True)
@@ -89,10 +74,8 @@ def _read_job(folder: Path) -> Job:
 
 
 def _read_outcome(path: Path) -> Outcome:
-    summary = read_json(path)
     try:
-        rates = {question: Rate(**summary[question]) for question in QUESTIONS}
-        return Outcome(rates, summary["images"], summary["seconds"])
+        return Outcome.of(read_json(path))
     except (KeyError, TypeError) as error:
         raise unreadable(path) from error
 
@@ -107,7 +90,7 @@ def _swept(jobs: Iterable[Job], planned: Iterable[str]) -> list[str]:
 
 
 def _planned(folder: Path) -> list[str]:
-    """Keys with several values on the command line, which Hydra keeps where its own sweeper is at work."""
+    """Keys with several values on the command line; none of a folder that keeps no plan."""
     path = folder / PLAN
     if not path.exists():
         return []

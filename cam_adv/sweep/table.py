@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cam_adv.sweep.jobs import QUESTIONS, Job, Outcome, Sweep, text_of
+from cam_adv.evaluation.outcome import QUESTIONS, Outcome
+from cam_adv.sweep.jobs import Job, Sweep, text_of
 
 
 def rows(sweep: Sweep) -> list[dict[str, Any]]:

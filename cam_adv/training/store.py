@@ -1,6 +1,5 @@
 """Trained models on disk, each found again by everything that made it."""
 
-import hashlib
 import json
 import logging
 import shutil
@@ -14,7 +13,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
-import cam_adv
+from cam_adv.digest import digest
 from cam_adv.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -37,9 +36,8 @@ class Entry:
 
     @property
     def digest(self) -> str:
-        """Twelve hexadecimal digits of the SHA-256 of the recipe and of the package's version."""
-        made_by = {"version": cam_adv.__version__, "recipe": self.recipe}
-        return hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()[:12]
+        """Of the recipe and of the package's version."""
+        return digest({"recipe": self.recipe}, {})
 
     @property
     def folder(self) -> Path:

@@ -1,0 +1,32 @@
+"""What came out of an attack, as tables and TensorBoard compare runs by it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cam_adv.evaluation.intervals import Rate
+
+QUESTIONS = ("success", "kept", "changed", "success_confident")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an attack's `summary.json` says."""
+
+    rates: Mapping[str, Rate]
+    images: int
+    seconds: float
+
+    @classmethod
+    def of(cls, summary: Mapping[str, Any]) -> "Outcome":
+        """From the content of the file.
+
+        Raises:
+            KeyError, TypeError: it isn't an attack's summary.
+        """
+        rates = {question: Rate(**summary[question]) for question in QUESTIONS}
+        return cls(rates, summary["images"], summary["seconds"])
+
+    @property
+    def successes_per_second(self) -> float | None:
+        return self.rates["success"].rate * self.images / self.seconds if self.seconds > 0 else None
