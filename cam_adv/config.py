@@ -48,6 +48,8 @@ def _plain(config: DictConfig) -> dict[str, Any]:
 def _in_words(error: ValidationError, plain: Mapping[str, Any]) -> UserError:
     """The first fault; where a value may be of several kinds, what each of them asks for."""
     faults = error.errors()
+    if faults[0]["type"].startswith("union_tag"):  # which settings a section has depends on one of its keys
+        return _unknown_tag(faults[0], plain)
     path = _config_path(faults[0]["loc"], plain)
     of_this_value = [fault for fault in faults if _config_path(fault["loc"], plain) == path]
     if faults[0]["type"] == "missing":
@@ -58,6 +60,15 @@ def _in_words(error: ValidationError, plain: Mapping[str, Any]) -> UserError:
     return UserError(
         f"{path}={faults[0]['input']} can't be used: it should be {asked}.", f"Set {path} to such a value."
     )
+
+
+def _unknown_tag(fault: Mapping[str, Any], plain: Mapping[str, Any]) -> UserError:
+    """What to say where the key that tells sections of several forms apart is missing or wrong."""
+    path = f"{_config_path(fault['loc'], plain)}.{fault['ctx']['discriminator'].strip(chr(39))}"
+    if fault["type"] == "union_tag_not_found":
+        return UserError(f"{path} is missing.", f"Add it with +{path}=VALUE.")
+    choices, tag = fault["ctx"]["expected_tags"], fault["ctx"]["tag"]
+    return UserError(f"{path}={tag} can't be used: it should be one of {choices}.", f"Set {path} to such a value.")
 
 
 def _requirement(message: str) -> str:

@@ -1,6 +1,7 @@
 """The typed form of `conf/`: types, ranges and choices, checked before any data is loaded."""
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,6 +32,9 @@ Seed = Annotated[Integer, Field(ge=0, lt=2**31)]
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 Key = Annotated[str, Field(pattern=r"^\w+$")]
 Stage = Literal["victim", "judge", "surrogates", "generator", "attack", "agreement", "reliability"]
+Kind = Literal["type1", "type2"]
+"""Type I: the picture becomes another class and the victim's answer stays. Type II: the other way round."""
+Norm = Literal["linf", "l2"]
 
 
 class Section(BaseModel):
@@ -200,15 +204,29 @@ class Views(Section):
 
 
 class AttackSettings(Section):
+    """What every attack is asked.
+
+    kind: which of the two verdicts is asked for. Every attack also says its `starts`, the names of what it begins at,
+    each tried in turn; `steps_per_start`, how many steps it takes at most from each; `asks_surrogates`, whether they
+    must be trained; `holds_map`, whether the victim must have an exact CAM.
+    """
+
     name: Name
+    kind: Kind
     images: Count
     source: Index | None
+    frames: Annotated[Integer, Field(ge=2)]
+    batch_size: Count
+
+
+class LatentAttackSettings(AttackSettings):
+    """A walk of the code z, whose picture G(z) is x'."""
+
+    method: Literal["latent_walk"]
     target: Literal["random", "next", "every"] | Index
     strength: NotNegative | None
     steps: Count
     learning_rate: Positive
-    frames: Annotated[Integer, Field(ge=2)]
-    batch_size: Count
     confidence: Share
     margin: NotNegative
     starts: Annotated[list[Literal["mean", "lookalike"]], Field(min_length=1)]
@@ -221,14 +239,157 @@ class AttackSettings(Section):
     views: Views
     multiplier: Target
 
+    @property
+    def steps_per_start(self) -> int:
+        return self.steps
+
+    @property
+    def asks_surrogates(self) -> bool:
+        return self.weights.surrogates > 0
+
+    @property
+    def holds_map(self) -> bool:
+        return self.weights.cam > 0
+
     @model_validator(mode="after")
-    def _target_is_another_class(self) -> "AttackSettings":
+    def _target_is_another_class(self) -> "LatentAttackSettings":
         if self.source is not None and self.source == self.target:
             raise UserError(
                 f"attack.target={self.target} is the class that the images already have.",
                 "Choose another attack.target, or another attack.source.",
             )
         return self
+
+    @model_validator(mode="after")
+    def _type2_stays_at_its_picture(self) -> "LatentAttackSettings":
+        if self.kind == "type1":
+            return self
+        if self.starts != ["mean"]:
+            raise UserError(
+                f"attack.starts={self.starts}, but {self.name} is a Type II attack: its picture stays, so it starts "
+                "at its own code.",
+                "Set attack.starts to [mean].",
+            )
+        if self.holds_map:
+            raise UserError(
+                f"attack.weights.cam={self.weights.cam} holds the map of the class that the victim keeps, but "
+                f"{self.name} is a Type II attack, under which it keeps none.",
+                "Use attack.weights.cam=0, or attack=type1_cam.",
+            )
+        return self
+
+
+class PixelAttackSettings(AttackSettings):
+    """An attack on the pixels of x: Type II, and untargeted, that is, any class but y will do."""
+
+    kind: Literal["type2"]
+    strength: NotNegative | None
+
+    @property
+    def starts(self) -> list[str]:
+        return ["x"]
+
+    @property
+    def asks_surrogates(self) -> bool:
+        return False
+
+    @property
+    def holds_map(self) -> bool:
+        return False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_target(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "target" in values:
+            raise UserError(
+                f"attack.target={values['target']}, but attack={values.get('name')} is untargeted: any class but y "
+                "will do.",
+                "Leave attack.target out, or use attack=type2_latent.",
+            )
+        return values
+
+
+class FGSMSettings(PixelAttackSettings):
+    """One step to the border of the ball of radius `strength`."""
+
+    method: Literal["fgsm"]
+    strength: NotNegative
+    norm: Norm
+
+    @property
+    def steps_per_start(self) -> int:
+        return 1
+
+
+class PGDSettings(PixelAttackSettings):
+    """Steps of `step_size`·strength inside the ball of radius `strength`."""
+
+    method: Literal["pgd"]
+    strength: NotNegative
+    norm: Norm
+    steps: Count
+    step_size: Positive
+    random_start: bool
+
+    @property
+    def starts(self) -> list[str]:
+        return ["random" if self.random_start else "x"]
+
+    @property
+    def steps_per_start(self) -> int:
+        return self.steps
+
+
+class MinimalNormSettings(PixelAttackSettings):
+    """A search for the nearest image of another class, cut at the ball of radius `strength` where one is given."""
+
+    norm: Norm
+    steps: Count
+
+    @property
+    def steps_per_start(self) -> int:
+        return self.steps
+
+    @model_validator(mode="after")
+    def _foolbox_is_there(self) -> "MinimalNormSettings":
+        if find_spec("foolbox") is None:
+            raise UserError(
+                f"attack={self.name} comes with another package.", "Install it with pip install 'cam-adv[foolbox]'."
+            )
+        return self
+
+
+class DDNSettings(MinimalNormSettings):
+    """See Rony et al. 2019."""
+
+    method: Literal["ddn"]
+    norm: Literal["l2"]
+    first_radius: Positive
+    gamma: Share
+
+
+class DeepFoolSettings(MinimalNormSettings):
+    """See Moosavi-Dezfooli et al. 2016."""
+
+    method: Literal["deepfool"]
+    overshoot: NotNegative
+
+
+class CarliniWagnerSettings(MinimalNormSettings):
+    """See Carlini and Wagner 2017; `steps` in each of `searches` rounds of the search for the constant."""
+
+    method: Literal["carlini_wagner"]
+    norm: Literal["l2"]
+    searches: Count
+    step_size: Positive
+    first_constant: Positive
+
+    @property
+    def steps_per_start(self) -> int:
+        return self.searches * self.steps
+
+
+AnyAttack = LatentAttackSettings | FGSMSettings | PGDSettings | DDNSettings | DeepFoolSettings | CarliniWagnerSettings
 
 
 class ExplanationSettings(Section):
@@ -305,7 +466,7 @@ class ReliabilitySettings(Section):
 class Settings(Section):
     dataset: DatasetSettings
     model: ModelSettings
-    attack: AttackSettings
+    attack: Annotated[AnyAttack, Field(discriminator="method")]
     hardware: HardwareSettings
     people: PeopleSettings
     reliability: ReliabilitySettings
@@ -325,7 +486,7 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _held_maps_can_be_caught(self) -> "Settings":
-        if self.hardware.compile and self.attack.weights.cam > 0:
+        if self.hardware.compile and self.attack.holds_map:
             raise UserError(
                 f"attack.weights.cam={self.attack.weights.cam} holds a map that is caught inside the victim, which "
                 "hardware.compile=true makes one piece.",
@@ -338,6 +499,12 @@ class Settings(Section):
         if self.stage != "reliability":
             return self
         plan = self.reliability
+        if self.attack.kind != "type1":
+            raise UserError(
+                f"attack={self.attack.name} is a Type II attack, but stage=reliability asks what explanations show "
+                "of Type I attacks.",
+                "Choose a Type I attack, such as attack=type1.",
+            )
         if plan.confidence <= self.attack.confidence:
             raise UserError(
                 f"reliability.confidence={plan.confidence} makes no stronger attack than "
@@ -358,7 +525,9 @@ def check_classes(settings: Settings, num_classes: int) -> None:
     Raises:
         UserError: a source, a target or a picture names a class outside [0, num_classes).
     """
-    named = {"attack.source": settings.attack.source, "attack.target": settings.attack.target}
+    named: dict[str, Any] = {"attack.source": settings.attack.source}
+    if isinstance(settings.attack, LatentAttackSettings):
+        named["attack.target"] = settings.attack.target
     if settings.stage == "reliability" and settings.reliability.targets >= num_classes:
         raise UserError(
             f"reliability.targets={settings.reliability.targets}, but an image of {settings.dataset.name} has "

@@ -59,8 +59,8 @@ def _run(settings: Settings, folder: Path, config: str, overrides: Mapping[str, 
     workshop = Workshop(splits, settings.dataset.name, store, settings.hardware, run_folder.began(folder))
     if settings.stage == "reliability":
         return reliability.run(settings, splits, workshop, folder, config)
-    models = workshop.models(settings.model, settings.stage, settings.attack.weights.surrogates > 0)
-    if models.victim is not None and settings.attack.weights.cam > 0:
+    models = workshop.models(settings.model, settings.stage, settings.attack.asks_surrogates)
+    if models.victim is not None and settings.attack.holds_map:
         Subject.with_exact_cam(models.victim.network, unit(splits.test.images[:8]))  # refuses a victim without one
     files.claim(folder, config)
     workshop.prepare(models.all(), settings.retrain)

@@ -6,6 +6,8 @@ import hydra
 from torch import nn
 
 from cam_adv.attack.latent_attack import LatentAttack
+from cam_adv.attack.module import Attack
+from cam_adv.attack.pixel_attack import PixelAttack
 from cam_adv.config import settings_from
 from cam_adv.data.load import load_dataset
 from cam_adv.data.splits import ImageSplits, LabelledImages
@@ -15,7 +17,7 @@ from cam_adv.hardware.devices import main_device
 from cam_adv.networks.ensemble import Ensemble
 from cam_adv.networks.svae import SVAE
 from cam_adv.own_configs import look_for_own_configs
-from cam_adv.settings import Settings
+from cam_adv.settings import AttackSettings, LatentAttackSettings, Settings
 from cam_adv.training.workshop import Models, Workshop
 
 
@@ -50,10 +52,12 @@ class Toolbox:
             splits.validation,
         )
 
-    def attack(self) -> LatentAttack:
-        """The attack that the settings ask for, on their victim."""
-        settings = self.settings
-        return LatentAttack(self.victim, self.generator, settings.attack, self.surrogates, self.real, settings.seed)
+    def attack(self, plan: AttackSettings | None = None) -> Attack:
+        """An attack on the victim: that of the settings, or another `plan`."""
+        plan, seed = plan or self.settings.attack, self.settings.seed
+        if isinstance(plan, LatentAttackSettings):
+            return LatentAttack(self.victim, self.generator, plan, self.surrogates, self.real, seed)
+        return PixelAttack(self.victim, self.generator, plan, seed)
 
 
 def load(*overrides: str) -> Toolbox:
@@ -76,6 +80,6 @@ def load(*overrides: str) -> Toolbox:
         )
     splits = load_dataset(settings.dataset)
     workshop = Workshop(splits, settings.dataset.name, settings.outputs / "models", settings.hardware)
-    models = workshop.models(settings.model, "attack", settings.attack.weights.surrogates > 0)
+    models = workshop.models(settings.model, "attack", settings.attack.asks_surrogates)
     workshop.prepare(models.all(), retrain=False)
     return Toolbox.of(settings, splits, models)

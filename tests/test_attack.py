@@ -19,16 +19,16 @@ from cam_adv.data.splits import LabelledImages
 from cam_adv.errors import UserError
 from cam_adv.networks.svae import SVAE
 from cam_adv.networks.victims import GapCNN, LeNet
-from cam_adv.settings import AttackSettings, Weights
+from cam_adv.settings import LatentAttackSettings, Weights
 
 KEPT = {"y": torch.tensor([0, 1, 2, 3, 0]), "target": torch.tensor([1, 2, 3, 0, 2])}
 
 
-def settings(attack: str = "type1", **changes: Any) -> AttackSettings:
+def settings(attack: str = "type1", **changes: Any) -> LatentAttackSettings:
     with initialize_config_module("cam_adv.conf", version_base="1.3"):
         config = compose("config", overrides=[f"attack={attack}"]).attack
     plain = OmegaConf.to_container(config, resolve=True)
-    return AttackSettings.model_validate({**plain, "steps": 12, "frames": 4, **changes})
+    return LatentAttackSettings.model_validate({**plain, "steps": 12, "frames": 4, **changes})
 
 
 def networks(dtype: torch.dtype = torch.float64) -> tuple[nn.Module, SVAE, list[nn.Module]]:

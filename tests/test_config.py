@@ -30,6 +30,7 @@ CHOICES = [
     for file in sorted(CONF.joinpath(group).iterdir(), key=lambda file: file.name)
     if file.name.endswith(".yaml")
 ]
+UNTARGETED = ("fgsm", "pgd", "pgd_l2", "ddn", "deepfool", "carlini_wagner")
 NEEDED = {
     "image_folder": ["dataset.root=somewhere"],
     "own": ["model.victim.network._target_=cam_adv.networks.victims.LeNet"],
@@ -51,9 +52,18 @@ class TestChoices:
 
     @pytest.mark.parametrize("experiment", [name for group, name in CHOICES if group == "experiment"])
     @pytest.mark.parametrize("attack", [name for group, name in CHOICES if group == "attack"])
-    def test_experiments_combine_with_every_attack(self, experiment: str, attack: str) -> None:
-        settings = settings_from(compose([f"experiment={experiment}", f"attack={attack}"]))
-        assert (settings.name, settings.attack.name) == (experiment, attack)
+    def test_experiments_combine_with_every_attack_of_their_kind(self, experiment: str, attack: str) -> None:
+        """An untargeted attack is refused where a target is named, one of Type II where Type I is studied."""
+        config = compose([f"experiment={experiment}", f"attack={attack}"])
+        if "target" in (config.attack if attack in UNTARGETED else ()):
+            with pytest.raises(UserError, match=f"attack={attack} is untargeted"):
+                settings_from(config)
+        elif config.attack.kind == "type2" and config.stage == "reliability":
+            with pytest.raises(UserError, match=f"attack={attack} is a Type II attack"):
+                settings_from(config)
+        else:
+            settings = settings_from(config)
+            assert (settings.name, settings.attack.name) == (experiment, attack)
 
     def test_stay_as_they_were_checked(self) -> None:
         settings = settings_from(compose(["attack.steps=17", "seed=3", "attack.strength=2", "outputs=there"]))
@@ -115,6 +125,23 @@ WRONG = [
     (["model.generator.training.augmentation.scale=1"], "augmentation.scale=1", "less than 1"),
     (["hardware.devices=0"], "hardware.devices=0", "greater than or equal to 1"),
     (["hardware.precision=8"], "hardware.precision=8", "'32-true'"),
+    (["attack.kind=type3"], "attack.kind=type3", "'type1' or 'type2'"),
+    (["attack.method=pdg"], "attack.method=pdg", "'latent_walk', 'fgsm', 'pgd'"),
+    (["~attack.method"], "attack.method is missing", "+attack.method=VALUE"),
+    (["attack.kind=type2"], "attack.starts=['lookalike', 'mean'], but type1 is a Type II attack", "[mean]"),
+    (["attack=type2_latent", "attack.weights.cam=1"], "attack.weights.cam=1.0 holds the map", "attack=type1_cam"),
+    (["attack=type2_latent", "stage=reliability"], "attack=type2_latent is a Type II attack", "attack=type1"),
+    (["attack=pgd", "stage=reliability"], "attack=pgd is a Type II attack", "attack=type1"),
+    (["attack=pgd", "attack.kind=type1"], "attack.kind=type1", "'type2'"),
+    (["attack=pgd", "+attack.target=3"], "attack.target=3, but attack=pgd is untargeted", "attack=type2_latent"),
+    (["attack=pgd", "+attack.weights.cam=1"], "attack.weights is no key", "Remove attack.weights"),
+    (["attack=pgd", "attack.strength=null"], "attack.strength=None", "valid number"),
+    (["attack=pgd", "attack.norm=l1"], "attack.norm=l1", "'linf' or 'l2'"),
+    (["attack=pgd", "attack.step_size=0"], "attack.step_size=0", "greater than 0"),
+    (["attack=fgsm", "+attack.steps=3"], "attack.steps is no key", "Remove attack.steps"),
+    (["attack=ddn", "attack.norm=linf"], "attack.norm=linf", "'l2'"),
+    (["attack=ddn", "attack.gamma=1"], "attack.gamma=1", "less than 1"),
+    (["attack=deepfool", "attack.source=10"], "attack.source=10, but mnist_5k has no such class", "0 to 9"),
     (["attack.margin=-1"], "attack.margin=-1", "greater than or equal to 0"),
     (["hardware.precision=64-true"], "hardware.precision=64-true", "'32-true', 'bf16-mixed' or '16-mixed'"),
     (["hardware.accelerator=tpu"], "hardware.accelerator=tpu", "'auto', 'cpu' or 'gpu'"),

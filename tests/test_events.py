@@ -66,6 +66,7 @@ def assessment(channels: int = 1, size: tuple[int, int] = (8, 12)) -> Assessment
     start, steps = torch.tensor([0, 0, 0, 1, 1]), torch.tensor([2, 4, 0, 7, 8])
     result = AttackResult(x, x_adv, z0, z, y, target, start, steps, torch.zeros(COUNT, 3, LATENT), terms)
     return Assessment(
+        "type1",
         result,
         on_x=opinions(y.tolist()),
         on_reconstruction=opinions(y.tolist()),

@@ -200,12 +200,16 @@ class TestSubmitit:
         ("hydra/launcher=joblib", "joblib"),
         ("hydra/launcher=submitit_slurm", "submitit"),
         ("hydra/sweeper=optuna", "optuna"),
+        ("attack=ddn", "foolbox"),
     ],
 )
 def test_a_missing_extra_is_named(tmp_path: Path, choice: str, extra: str) -> None:
-    hidden = "import sys; sys.modules['hydra_plugins'] = None; from cam_adv.cli import main; main()"
+    """Before any data is loaded: there is none."""
+    missing = "import sys; sys.modules['hydra_plugins'] = sys.modules['foolbox'] = None"
+    sweep = [] if choice.startswith("attack=") else ["-m", "seed=0,1"]
+    nothing = ["dataset=image_folder", "dataset.root=nowhere"]
     done = subprocess.run(
-        [sys.executable, "-c", hidden, "-m", choice, "seed=0,1"],
+        [sys.executable, "-c", f"{missing}; from cam_adv.cli import main; main()", choice, *sweep, *nothing],
         cwd=tmp_path,
         env=os.environ | ONE_THREAD,
         capture_output=True,

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,7 +145,8 @@ def swept(keys: Sequence[str], values: Sequence[Sequence[Value]]) -> Sweep:
     jobs = []
     for number, combination in enumerate(values):
         rates = {"success": (number + 1) / 10, "kept": 0.9, "changed": 0.5, "success_confident": 0.0}
-        outcome = Outcome({name: Rate(rate, rate - 0.05, rate + 0.02) for name, rate in rates.items()}, 100, 1.0)
+        intervals = {name: Rate(rate, rate - 0.05, rate + 0.02) for name, rate in rates.items()}
+        outcome = Outcome("type1", intervals, 100, 1.0)
         values_of = dict(zip(keys, combination, strict=True))
         jobs.append(Job(Path(f"{number}_job"), number, "finished", None, values_of, outcome))
     return Sweep(Path("sweep"), tuple(keys), tuple(jobs))
@@ -194,6 +196,24 @@ class TestPicture:
             "attack",
             ["b", "a"],
         )
+
+    @pytest.mark.parametrize(
+        ("kinds", "titles"),
+        [
+            (["type1", "type1"], ["success", "kept: the victim says y", "changed: the judge says y'"]),
+            (
+                ["type2", "type2"],
+                ["success", "kept: the judge says y", "changed: the victim says another class than y"],
+            ),
+            (["type1", "type2"], ["success", "kept", "changed"]),
+        ],
+    )
+    def test_says_what_kept_and_changed_ask(self, kinds: list[str], titles: list[str]) -> None:
+        sweep = swept(["attack"], [["one"], ["other"]])
+        outcomes = [replace(job.outcome, kind=kind) for job, kind in zip(sweep.jobs, kinds, strict=True)]
+        jobs = [replace(job, outcome=outcome) for job, outcome in zip(sweep.jobs, outcomes, strict=True)]
+        figure = sweep_figure(replace(sweep, jobs=tuple(jobs)))
+        assert [axes.get_title(loc="left") for axes in figure.axes] == titles
 
     def test_of_two_names_is_a_map_of_success(self) -> None:
         values = [["type1", "lenet"], ["type1", "mlp"], ["tang2018", "mlp"]]

@@ -7,7 +7,7 @@ from cam_adv.attack.latent_attack import LatentAttack
 from cam_adv.attack.result import AttackResult
 from cam_adv.errors import UserError
 from cam_adv.evaluation.verdict import Verdict, type1_verdict
-from cam_adv.settings import AttackSettings
+from cam_adv.settings import LatentAttackSettings
 from cam_adv.toolbox import Toolbox, load
 
 IMAGES = 64
@@ -34,11 +34,11 @@ def pictures(tools: Toolbox) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return x[right], y[right], (y[right] + 1) % 3
 
 
-def plan(tools: Toolbox, **changes: object) -> AttackSettings:
+def plan(tools: Toolbox, **changes: object) -> LatentAttackSettings:
     return tools.settings.attack.model_copy(update={"steps": 30, **changes})
 
 
-def attack(tools: Toolbox, settings: AttackSettings) -> LatentAttack:
+def attack(tools: Toolbox, settings: LatentAttackSettings) -> LatentAttack:
     return LatentAttack(tools.victim, tools.generator, settings, tools.surrogates, tools.real, tools.settings.seed)
 
 

@@ -5,7 +5,7 @@ import torch
 from scipy.stats import binomtest
 
 from cam_adv.evaluation.intervals import wilson
-from cam_adv.evaluation.verdict import type1_verdict
+from cam_adv.evaluation.verdict import type1_verdict, type2_verdict
 
 
 def test_verdict_by_hand() -> None:
@@ -25,6 +25,17 @@ def test_a_low_required_confidence_still_asks_for_the_label() -> None:
         torch.tensor([[0.4, 0.6]]), torch.tensor([[0.0, 1.0]]), torch.tensor([0]), torch.tensor([1]), confidence=0.3
     )
     assert not verdict.kept.item()
+
+
+def test_type2_verdict_by_hand() -> None:
+    """y = 0 throughout: two successes, one without a sure judge; a victim that stays; a judge that leaves; both."""
+    victim = torch.tensor([[0.1, 0.9, 0], [0.4, 0.1, 0.5], [0.6, 0.4, 0], [0.1, 0.9, 0], [0.6, 0.4, 0]])
+    judge = torch.tensor([[0.95, 0.05, 0], [0.5, 0.3, 0.2], [1.0, 0, 0], [0.4, 0.6, 0], [0.3, 0.7, 0]])
+    verdict = type2_verdict(victim, judge, torch.zeros(5, dtype=torch.long))
+    assert verdict.kept.tolist() == [True, True, True, False, False]
+    assert verdict.changed.tolist() == [True, True, False, True, False]
+    assert verdict.success.tolist() == [True, True, False, False, False]
+    assert verdict.success_confident.tolist() == [True, False, False, False, False]
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 10), (10, 10), (1, 3), (150, 200), (999, 1000)])

@@ -3,8 +3,7 @@
 import logging
 from pathlib import Path
 
-from cam_adv.attack.latent_attack import LatentAttack
-from cam_adv.attack.module import AttackDataModule, AttackModule
+from cam_adv.attack.module import Attack, AttackDataModule, AttackModule
 from cam_adv.attack.result import AttackResult
 from cam_adv.attack.selection import Selection
 from cam_adv.data.splits import LabelledImages
@@ -18,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def walk_batches(
-    attack: LatentAttack,
+    attack: Attack,
     data: LabelledImages,
     selection: Selection,
     hardware: HardwareSettings,
@@ -34,7 +33,7 @@ def walk_batches(
 
 
 def resume_walk(
-    attack: LatentAttack,
+    attack: Attack,
     data: LabelledImages,
     selection: Selection,
     hardware: HardwareSettings,
@@ -59,7 +58,7 @@ def _walk(module: AttackModule, batches: AttackDataModule, hardware: HardwareSet
     make_trainer(hardware, logger=False).predict(module, batches, return_predictions=False)
 
 
-def _digest(attack: LatentAttack, data: LabelledImages, selection: Selection, precision: str) -> str:
+def _digest(attack: Attack, data: LabelledImages, selection: Selection, precision: str) -> str:
     """Of everything that decides what the attack makes of the images."""
     own = {type(module) for module in attack.modules()}
     own = {one for one in own if not one.__module__.startswith(("cam_adv.", "torch."))}
@@ -69,6 +68,6 @@ def _digest(attack: LatentAttack, data: LabelledImages, selection: Selection, pr
         "settings": attack.settings.model_dump(mode="json"),
         "networks": repr(attack),
         "code": sorted(str(code_digest(one)) for one in own),
-        "real": None if attack.lookalikes is None else attack.lookalikes.digest,
+        "real": attack.real_digest,
     }
     return digest(plain, attack.state_dict() | vars(selection) | {"images": data.images[selection.index]})

@@ -1,14 +1,14 @@
-"""The Type I attack on images: from where each walk starts to which end is kept."""
+"""The latent attack on images, of Type I or II: from where each walk starts to which end is kept."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from copy import copy
 
 import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
+from cam_adv.attack.attacking import attacking, frozen
 from cam_adv.attack.held_map import HeldMap
 from cam_adv.attack.latent_walk import Walk, latent_walk
 from cam_adv.attack.lookalikes import Lookalikes
@@ -16,27 +16,28 @@ from cam_adv.attack.objective import Terms, evaluate, shaken
 from cam_adv.attack.result import AttackResult
 from cam_adv.data.splits import LabelledImages
 from cam_adv.errors import UserError
-from cam_adv.explanation.subject import as_in_use
 from cam_adv.networks.surrogates import ReadBack
 from cam_adv.networks.svae import SVAE, Posterior
-from cam_adv.settings import AttackSettings
+from cam_adv.settings import LatentAttackSettings
 
 STEPS_APART = 1_000_003
 """Distance between the first steps' seeds of two attack seeds: a prime beyond any number of steps."""
 
 
 class LatentAttack(nn.Module):
-    """Turns pictures of class y into pictures of class y' that the victim still calls y.
+    """Type I: turns pictures of class y into pictures of class y' that the victim still calls y.
+    Type II: turns them into pictures that are still of class y and that the victim calls y'.
 
-    Calling it with images and labels gives an `AttackResult`. A row's result depends on that row alone, not
-    on the batch it came in. The weights of all networks stay as they are, and get no gradient.
+    Both are one walk, in which what the victim is to say and what a person is to see change places. Calling it with
+    images and labels gives an `AttackResult`. A row's result depends on that row alone, not on the batch it came in.
+    The weights of all networks stay as they are, and get no gradient.
     """
 
     def __init__(
         self,
         victim: nn.Module,
         generator: SVAE,
-        settings: AttackSettings,
+        settings: LatentAttackSettings,
         surrogates: Sequence[nn.Module] = (),
         real: LabelledImages | None = None,
         seed: int = 0,
@@ -68,7 +69,7 @@ class LatentAttack(nn.Module):
         self.seed = seed
         self.lookalikes = None
         if "lookalike" in settings.starts and real is not None:
-            with _frozen(self):
+            with frozen(self):
                 self.lookalikes = Lookalikes(real, victim, generator, self.proxies, settings.start_distance)
 
     def forward(
@@ -78,26 +79,35 @@ class LatentAttack(nn.Module):
 
         Args:
             x: `(N, C, H, W)` in [0, 1].
-            y: their labels, `(N,)`, which the victim is to keep.
-            target: y', `(N,)`, which a person is to see.
+            y: their labels, `(N,)`. Type I: the victim is to keep them. Type II: a person is to see them still.
+            target: y', `(N,)`. Type I: a person is to see it. Type II: the victim is to say it.
             on_step: told after each step how many steps were done and how many samples still walk.
 
         Raises:
             UserError: pixels outside [0, 1], or a map is to be held of a victim that has no exact CAM.
         """
-        if not ((x >= 0) & (x <= 1)).all():
-            raise UserError("The images have pixels outside [0, 1].", "Divide 8-bit pixels by 255.")
-        with _frozen(self), torch.enable_grad():
+        said, seen = (y, target) if self.settings.kind == "type1" else (target, y)
+        with attacking(self, x):
             with torch.no_grad():
                 encoded = self.generator.encode(x)
                 posterior = Posterior(encoded.mean.to(x.dtype), encoded.deviation.to(x.dtype))
-            held_map = HeldMap.of(self.victim, x, y) if self.settings.weights.cam > 0 else None
-            walk = self._best_walk(posterior, y, target, held_map, on_step or (lambda step, active: None))
+            held_map = HeldMap.of(self.victim, x, said) if self.settings.holds_map else None
+            walk = self._best_walk(posterior, said, seen, held_map, on_step or (lambda step, active: None))
             with torch.no_grad():
                 x_adv = self.generator.generate(walk.codes).to(x.dtype)
         return AttackResult(
             x, x_adv, posterior.mean, walk.codes, y, target, walk.start, walk.steps, walk.path, walk.terms
         )
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """All that are asked."""
+        return [self.victim, self.generator, *self.proxies]
+
+    @property
+    def real_digest(self) -> str | None:
+        """Of the real images that walks start from, None where there are none."""
+        return None if self.lookalikes is None else self.lookalikes.digest
 
     def at_every_step(self) -> "LatentAttack":
         """The same attack with a path that holds each step of the walk."""
@@ -108,21 +118,24 @@ class LatentAttack(nn.Module):
     def _best_walk(
         self,
         posterior: Posterior,
-        y: Tensor,
-        target: Tensor,
+        said: Tensor,
+        seen: Tensor,
         held_map: HeldMap | None,
         on_step: Callable[[int, int], None],
     ) -> Walk:
-        """Walk from each start in turn with the samples that are not believed yet; keep the better end."""
+        """Walk from each start in turn with the samples that are not believed yet; keep the better end.
+
+        said: what the victim is to say of the end, `(N,)`. seen: what a person is to see in it, `(N,)`.
+        """
         settings = self.settings
-        rows = torch.arange(len(y), device=y.device)
+        rows = torch.arange(len(said), device=said.device)
         best: Walk | None = None
         for number in range(len(settings.starts)):
             walk = self._walk(
-                self._start(number, posterior.mean[rows], y[rows], target[rows]),
+                self._start(number, posterior.mean[rows], said[rows], seen[rows]),
                 Posterior(posterior.mean[rows], posterior.deviation[rows]),
-                y[rows],
-                target[rows],
+                said[rows],
+                seen[rows],
                 None if held_map is None else held_map.rows(rows),
                 lambda step, active, number=number: on_step(number * settings.steps + step, active),
             )
@@ -137,8 +150,8 @@ class LatentAttack(nn.Module):
         self,
         start: Tensor,
         posterior: Posterior,
-        y: Tensor,
-        target: Tensor,
+        said: Tensor,
+        seen: Tensor,
         held_map: HeldMap | None,
         on_step: Callable[[int, int], None],
     ) -> Walk:
@@ -154,8 +167,8 @@ class LatentAttack(nn.Module):
                 self.proxies,
                 codes,
                 settings.latent_noise.spread * posterior.deviation[rows],
-                y[rows],
-                target[rows],
+                said[rows],
+                seen[rows],
                 torch.randn(shape, generator=noise).to(codes),
                 lambda images: shaken(images, settings.views.noise, settings.views.shift, noise),
                 None if held_map is None else held_map.rows(rows),
@@ -170,24 +183,11 @@ class LatentAttack(nn.Module):
             on_step,
         )
 
-    def _start(self, number: int, z0: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    def _start(self, number: int, z0: Tensor, said: Tensor, seen: Tensor) -> Tensor:
         """Where the walks of start `number` begin, `(N, D)`: a kind that comes again takes its next best."""
         kind = self.settings.starts[number]
         if kind == "mean":
             return z0
         assert self.lookalikes is not None  # __init__ has seen to it
         rank = self.settings.starts[:number].count(kind)
-        return self.lookalikes.start(rank, z0, y, target, self.settings.retry_below)
-
-
-@contextmanager
-def _frozen(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients for weights, both put back afterwards: the networks are the caller's."""
-    tracked = [weight for weight in module.parameters() if weight.requires_grad]
-    module.requires_grad_(False)
-    try:
-        with as_in_use(module):
-            yield
-    finally:
-        for weight in tracked:
-            weight.requires_grad_(True)
+        return self.lookalikes.start(rank, z0, said, seen, self.settings.retry_below)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cam_adv.attack.multiplier import Multiplier, logit
 from cam_adv.attack.objective import Terms
-from cam_adv.settings import AttackSettings
+from cam_adv.settings import LatentAttackSettings
 
 ADAM_BETAS = (0.9, 0.999)
 ADAM_EPSILON = 1e-8
@@ -52,11 +52,12 @@ class Walk:
 
 
 def score(terms: Terms, confidence: float, margin: float) -> Tensor:
-    """Rank codes, `(N,)`: those at which the victim keeps y come first, by how far the proxies believe y'.
+    """Rank codes, `(N,)`: those at which the victim says what it is to say come first, by how far the proxies believe
+    what they are to see; y and y' in a Type I attack.
 
-    Where the victim's log-odds of y are those of `confidence` and `margin` more, the score is `terms.believed`
+    Where the victim's log-odds are those of `confidence` and `margin` more, the score is `terms.believed`
     (a log-probability), less how far the map moved where an attack looks at it; elsewhere it is lower than any of
-    these, and the lower the further the victim is from y.
+    these, and the lower the further the victim is from saying so.
     """
     lowest = -1e4  # far below the log of any probability that float32 can hold
     kept = terms.log_odds >= logit(confidence) + margin
@@ -91,7 +92,7 @@ def latent_walk(
     start: Tensor,
     origin: Tensor,
     multiplier: Multiplier,
-    settings: AttackSettings,
+    settings: LatentAttackSettings,
     on_step: Callable[[int, int], None] = lambda step, active: None,
 ) -> Walk:
     """Minimise each sample's objective over its code with Adam, its k following its own losses.

@@ -11,9 +11,12 @@ from torch import nn
 from tqdm import tqdm
 
 from cam_adv.attack.latent_attack import LatentAttack
+from cam_adv.attack.pixel_attack import PixelAttack
 from cam_adv.attack.result import AttackResult, concatenate, load_tensors, save_tensors
 from cam_adv.attack.selection import Selection
 from cam_adv.data.splits import LabelledImages
+
+Attack = LatentAttack | PixelAttack
 
 Batch = tuple[int, torch.Tensor, torch.Tensor, torch.Tensor]
 """Number of the batch, images `(n, C, H, W)` in [0, 1], labels `(n,)`, targets `(n,)`."""
@@ -31,7 +34,7 @@ def batch_file(folder: Path, number: int) -> Path:
 class AttackModule(LightningModule):
     """Runs the attack on each batch and writes its result to a file of its own, whichever process has it."""
 
-    def __init__(self, attack: LatentAttack, folder: Path) -> None:
+    def __init__(self, attack: Attack, folder: Path) -> None:
         """`folder`: where the files go."""
         super().__init__()
         self.attack = attack
@@ -40,12 +43,12 @@ class AttackModule(LightningModule):
     @property
     def networks(self) -> list[nn.Module]:
         """What `hardware.compile` compiles."""
-        return [self.attack.victim, self.attack.generator, *self.attack.proxies]
+        return self.attack.networks
 
     def predict_step(self, batch: Batch, batch_index: int) -> None:
         number, x, y, target = batch
         started = time.perf_counter()
-        total = self.attack.settings.steps * len(self.attack.settings.starts)
+        total = self.attack.settings.steps_per_start * len(self.attack.settings.starts)
         with tqdm(
             total=total,
             desc=f"attack, batch {number + 1} of {len(self.trainer.datamodule.numbers())}",

@@ -17,6 +17,8 @@ from cam_adv.settings import Weights
 class Terms:
     """The terms of the objective at codes z, each `(N,)`, and the pictures G(z) they were taken from.
 
+    y and y' as in a Type I attack: what the victim is to say, and what all others are to see.
+
     log_odds: the victim's, of y; f2: J_2; surrogates: mean over them of CE against y';
     believed: log of the mean probability that the surrogates, or f2 where there are none, give y';
     cam: how far the victim's map of y is from where it was on x, None where nobody asks.
@@ -80,8 +82,8 @@ def evaluate(
         surrogates: image classifiers that stand in for a person, images to logits; may be none.
         codes: z, `(N, D)`.
         deviation: half-width of the neighbourhood of z that f2 answers for, `(N, D)`.
-        y: labels to keep, `(N,)`.
-        target: labels to reach, `(N,)`.
+        y: what the victim is to say, `(N,)`.
+        target: what all others are to see, `(N,)`.
         eps: standard normal draws `(S, D)`, shared by the samples so that no sample depends on the batch.
         view: how the surrogates see images `(N, C, H, W)`; the victim sees them as they are.
         held_map: the map of y that the victim is to keep, if any.

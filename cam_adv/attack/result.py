@@ -16,12 +16,12 @@ TERM = "term "
 class AttackResult:
     """One row for each attacked image, failures included.
 
-    x, x_adv: images `(N, C, H, W)` in [0, 1]; x_adv = G(z).
-    z0, z: codes `(N, D)`: the posterior mean of x, and where the walk ended.
-    y, target: labels `(N,)`.
+    x, x_adv: images `(N, C, H, W)` in [0, 1]; of a latent attack x_adv = G(z).
+    z0, z: codes `(N, D)`: the posterior mean of x, and where the walk ended; of a pixel attack the mean of x_adv.
+    y, target: labels `(N,)`; of an untargeted attack the target is what the victim says of x_adv, y where it failed.
     start: `(N,)`, which of the attack's starts the walk to z began at.
     steps: `(N,)`, the step at which z was met, counted from the first start.
-    path: `(N, F, D)`, codes at evenly spaced steps.
+    path: `(N, F, D)`, codes at evenly spaced steps; of a pixel attack the means of the pictures there.
     terms: name → `(N, F)`, terms of the objective and the multiplier k along the path.
     """
 

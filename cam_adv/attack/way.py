@@ -1,4 +1,4 @@
-"""The whole way of one picture in the latent space: from z0 to where its walk ended."""
+"""The way of one picture, as it is shown: of a latent attack from z0 to where its walk ended, else from x to x'."""
 
 import torch
 from torch import Tensor
@@ -29,3 +29,18 @@ def whole_way(result: AttackResult, row: int, count: int) -> tuple[Tensor, list[
     captions[0], captions[-1] = "G(z0)", "x'"
     chosen = evenly_spaced(len(walked) - 1, count)
     return walked[chosen], [captions[position] for position in chosen]
+
+
+def straight_way(result: AttackResult, row: int, count: int) -> tuple[Tensor, list[str]]:
+    """x, then `count` pictures `(1 + count, C, H, W)` on the straight line to x', and what share of it each has gone.
+
+    The way of a pixel attack, which may have gone another: at which share of the perturbation does an answer change?
+
+    Args:
+        row: the image.
+        count: of pictures after x.
+    """
+    share = torch.linspace(0, 1, count + 1)
+    x, x_adv = result.x[row], result.x_adv[row]
+    images = torch.lerp(x, x_adv, share.reshape(-1, 1, 1, 1))
+    return images, ["x", *(f"{part:.0%} of the way" for part in share[1:-1].tolist()), "x'"]

@@ -21,8 +21,8 @@ class Distances:
 
     pixels: ‖x' − x‖₂ over pixels in [0, 1]. ssim: structural similarity of x' and x (Wang et al. 2004), 1 for
     equal ones. judge: ‖h(x') − h(x)‖₂ between the last hidden layers of the judge's members, joined.
-    nearest: ‖x' − r‖₂ to the nearest training image r of class y', over pixels.
-    nearest_rank: the share of the real test images of class y' whose own nearest training image of their class is
+    nearest: ‖x' − r‖₂ to the nearest training image r of the class that x' pretends to be, over pixels.
+    nearest_rank: the share of the real test images of that class whose own nearest training image of their class is
     nearer than that: near 0 a copy, near 1 a stranger to the class.
     """
 
@@ -45,7 +45,7 @@ class Distances:
 def measure(
     x: Tensor,
     x_adv: Tensor,
-    target: Tensor,
+    seen: Tensor,
     judge: Ensemble,
     train: LabelledImages,
     test: LabelledImages,
@@ -55,14 +55,14 @@ def measure(
 
     Args:
         x, x_adv: `(N, C, H, W)` in [0, 1].
-        target: y', `(N,)`.
+        seen: the class that x' pretends to be, `(N,)`: y' under a Type I attack, y under one of Type II.
         train: where neighbours are sought.
         test: real images that no network was trained on, whose own distances are the measure of "near".
     """
     nearest, rank = torch.empty(len(x)), torch.empty(len(x))
-    for label in target.unique().tolist():
+    for label in seen.unique().tolist():
         neighbours = _flat(train.images[train.labels == label])
-        chosen = target == label
+        chosen = seen == label
         nearest[chosen] = _to_nearest(_flat(x_adv[chosen]), neighbours, device)
         real = _to_nearest(_flat(test.images[test.labels == label]), neighbours, device).sort().values
         rank[chosen] = torch.searchsorted(real, nearest[chosen]) / max(1, len(real))

@@ -11,8 +11,9 @@ QUESTIONS = ("success", "kept", "changed", "success_confident")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an attack's `summary.json` says."""
+    """What an attack's `summary.json` says. kind: "type1" or "type2"."""
 
+    kind: str
     rates: Mapping[str, Rate]
     images: int
     seconds: float
@@ -25,7 +26,8 @@ class Outcome:
             KeyError, TypeError: it isn't an attack's summary.
         """
         rates = {question: Rate(**summary[question]) for question in QUESTIONS}
-        return cls(rates, summary["images"], summary["seconds"])
+        kind = summary.get("kind", "type1")  # the only one, before summaries named it
+        return cls(kind, rates, summary["images"], summary["seconds"])
 
     @property
     def successes_per_second(self) -> float | None:

@@ -6,15 +6,16 @@ import torch
 from torch import Tensor
 
 JUDGE_CONFIDENT = 0.9
-"""The judge's confidence in y' from which a success counts as confident."""
+"""The judge's confidence, in y' under Type I and in y under Type II, from which a success counts as confident."""
 
 
 @dataclass(frozen=True)
 class Verdict:
     """One boolean `(N,)` for each question asked about x'.
 
-    kept: the victim says y with at least the required confidence.
-    changed: the judge says y'.
+    kept: who was to stay did. Type I: the victim says y with at least the required confidence. Type II: the judge
+    says y.
+    changed: who was to change did. Type I: the judge says y'. Type II: the victim says another class than y.
     success: both.
     success_confident: a success of which the judge is sure, with at least 0.9.
     """
@@ -39,6 +40,20 @@ def type1_verdict(victim_probs: Tensor, judge_probs: Tensor, y: Tensor, target: 
     changed = judge_probs.argmax(dim=1) == target
     success = kept & changed
     return Verdict(kept, changed, success, success & (_of(judge_probs, target) >= JUDGE_CONFIDENT))
+
+
+def type2_verdict(victim_probs: Tensor, judge_probs: Tensor, y: Tensor) -> Verdict:
+    """Judge Type II examples: the victim must leave y, for whatever class, while the judge still sees y.
+
+    Args:
+        victim_probs: of x', `(N, K)`, rows sum to 1.
+        judge_probs: of x', `(N, K)`, rows sum to 1.
+        y: labels of x, `(N,)`.
+    """
+    kept = judge_probs.argmax(dim=1) == y
+    changed = victim_probs.argmax(dim=1) != y
+    success = kept & changed
+    return Verdict(kept, changed, success, success & (_of(judge_probs, y) >= JUDGE_CONFIDENT))
 
 
 def _of(probs: Tensor, label: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ class Cast:
         seeds = settings.reliability.victims
         victims = {seed: _victim(settings, workshop, seed) for seed in seeds}
         Subject.with_exact_cam(victims[seeds[0]].network, unit(splits.test.images[:8]))
-        others = workshop.models(settings.model, "attack", settings.attack.weights.surrogates > 0)
+        others = workshop.models(settings.model, "attack", settings.attack.asks_surrogates)
         shuffled = replace(workshop, splits=_shuffled(splits, settings.seed))
         unknowing = {}
         if settings.model.victim.training is not None:

@@ -16,7 +16,7 @@ from cam_adv.data.splits import LabelledImages
 from cam_adv.errors import UserError
 from cam_adv.networks.predictions import in_batches, unit
 from cam_adv.networks.svae import SVAE
-from cam_adv.settings import AttackSettings
+from cam_adv.settings import LatentAttackSettings
 
 BISECTIONS = 50
 """Halvings of the interval in which the noise's scale lies: beyond the precision of float32."""
@@ -137,7 +137,7 @@ def _real_at_distance(attacked: Attacked, label: Tensor) -> Tensor:
     return pool[(away - attacked.distance[:, None]).abs().masked_fill(unfit, torch.inf).argmin(dim=1)]
 
 
-def without_victim(attack: AttackSettings) -> AttackSettings:
+def without_victim(attack: LatentAttackSettings) -> LatentAttackSettings:
     """The same attack with the victim's multiplier held at 0: the picture becomes y', and the victim goes with it."""
     silent = {
         "_target_": "cam_adv.attack.multiplier.DualAscent",

@@ -13,6 +13,7 @@ from torch import Tensor
 from cam_adv.attack.result import save_tensors
 from cam_adv.evaluation.assessment import Assessment
 from cam_adv.evaluation.intervals import Rate, wilson
+from cam_adv.evaluation.questions import JUDGED
 from cam_adv.run_folder import CONFIG, check_resumable
 from cam_adv.writing import write_whole
 
@@ -32,18 +33,19 @@ def claim(folder: Path, config: str) -> None:
 def rates(assessment: Assessment) -> dict[str, Rate]:
     """How often each question of the verdict was answered with yes, with Wilson 95% intervals.
 
-    Beside the four of the verdict: `changed_f2` is what f2, which the attack optimises, says of "changed", and
-    `changed_<member>` what each member of the judge says.
+    Beside the four of the verdict: `changed_f2` is what f2, which latent attacks optimise, says of "changed", and
+    `changed_<member>` what each member of the judge says. Of a Type II attack they are `kept_…`: there the judge is
+    asked whether the picture was kept.
     """
-    verdict, opinions, target = assessment.verdict, assessment.on_x_adv, assessment.result.target
-    answers = dict(vars(verdict))
-    answers["changed_f2"] = opinions.f2.argmax(dim=1) == target
+    opinions, seen, question = assessment.on_x_adv, assessment.to_be_seen, JUDGED[assessment.kind]
+    answers = dict(vars(assessment.verdict))
+    answers[f"{question}_f2"] = opinions.f2.argmax(dim=1) == seen
     for number, name in enumerate(opinions.member_names):
-        answers[f"changed_{name}"] = opinions.members[:, number].argmax(dim=1) == target
+        answers[f"{question}_{name}"] = opinions.members[:, number].argmax(dim=1) == seen
     return {name: wilson(int(answer.sum()), len(answer)) for name, answer in answers.items()}
 
 
-def summary(rates: dict[str, Rate], figures: dict[str, float]) -> dict[str, Any]:
+def summary(rates: dict[str, Rate], figures: dict[str, Any]) -> dict[str, Any]:
     """What `summary.json` holds: the figures of the run, then the rates as `rate`, `low`, `high`."""
     return figures | {name: asdict(rate) for name, rate in rates.items()}
 

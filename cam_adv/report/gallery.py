@@ -12,14 +12,15 @@ from cam_adv.attack.latent_walk import evenly_spaced
 from cam_adv.attack.result import AttackResult
 from cam_adv.evaluation.assessment import Assessment
 from cam_adv.evaluation.opinions import Witnesses
+from cam_adv.evaluation.questions import CHANGED, KEPT
 from cam_adv.naming import file_name
 from cam_adv.report.animation import write_gif
 from cam_adv.report.contact_sheet import draw_contact_sheet
 from cam_adv.report.curves import draw_terms, draw_training
 from cam_adv.report.matrix import draw_matrix
 from cam_adv.report.strip import Frame, cam_scale, draw_strip
-from cam_adv.report.walk import walk_frames
-from cam_adv.settings import AttackSettings
+from cam_adv.report.walk import pixel_frames, walk_frames
+from cam_adv.settings import AttackSettings, Kind, LatentAttackSettings
 from cam_adv.training.workshop import Models
 
 STRIP_FRAMES = 10
@@ -60,20 +61,28 @@ def draw_run(
     figures = folder / "figures"
     figures.mkdir(exist_ok=True)
     for row in range(len(walks)):
-        frames = walk_frames(walks, row, plan.frames, witnesses)
+        frames_of = walk_frames if isinstance(plan, LatentAttackSettings) else pixel_frames
+        frames = frames_of(walks, row, plan.frames, witnesses)
         source, target = class_names[walks.y[row]], class_names[walks.target[row]]
-        animation = draw_walk(frames, source, target, class_names, figures)
+        animation = draw_walk(frames, source, target, class_names, figures, plan.kind)
         if row == 0:
             shutil.copyfile(animation, folder / "trajectory.gif")
     draw_pairs(assessment, class_names, figures / "pairs.png")
-    if plan.target == "every":
+    if isinstance(plan, LatentAttackSettings) and plan.target == "every":
         draw_success_matrix(assessment, class_names, figures / "matrix.png")
-    draw_attack_terms(assessment, plan.steps, figures / "terms.png")
+    draw_attack_terms(assessment, plan.steps_per_start, figures / "terms.png")
     entries = {m.title: m.training.entry.folder for m in models.all() if m.training is not None}
     draw_trainings(entries, figures / "trainings.png")
 
 
-def draw_walk(frames: list[Frame], source: str, target: str, class_names: tuple[str, ...], figures: Path) -> Path:
+def draw_walk(
+    frames: list[Frame],
+    source: str,
+    target: str,
+    class_names: tuple[str, ...],
+    figures: Path,
+    kind: Kind = "type1",
+) -> Path:
     """The walk of one picture as a strip and as an animation, `<source>_to_<target>.png` and `.gif`.
 
     Returns:
@@ -82,7 +91,8 @@ def draw_walk(frames: list[Frame], source: str, target: str, class_names: tuple[
     kept = evenly_spaced(len(frames) - 2, STRIP_FRAMES - 1)
     strip = [frames[0], *(frames[1 + position] for position in kept)]
     name = file_name(f"{source}_to_{target}")
-    heading = f"From {source} to {target}: what the victim says, what the judge says, and the CAM of {source}"
+    way = f"From {source} to {target}" + ("" if kind == "type1" else ", for the victim")
+    heading = f"{way}: what the victim says, what the judge says, and the CAM of {source}"
     cams = [frame.cam for frame in frames if frame.cam is not None]
     scale = cam_scale(cams) if cams else None  # of the whole walk, so that the strip and the animation agree
     draw_strip(strip, heading, class_names, figures / f"{name}.png", scale)
@@ -116,7 +126,8 @@ def draw_success_matrix(assessment: Assessment, class_names: tuple[str, ...], pa
     pair = assessment.result.y * classes + assessment.result.target
     attempts = torch.bincount(pair, minlength=classes**2).reshape(classes, classes)
     successes = torch.bincount(pair[assessment.verdict.success], minlength=classes**2).reshape(classes, classes)
-    draw_matrix(successes, attempts, class_names, "Success: the victim keeps y, the judge says y'", path)
+    heading = f"Success: {KEPT[assessment.kind]}, {CHANGED[assessment.kind]}"
+    draw_matrix(successes, attempts, class_names, heading, path)
 
 
 def draw_attack_terms(assessment: Assessment, steps: int, path: Path) -> None:

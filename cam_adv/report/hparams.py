@@ -22,7 +22,7 @@ def hyperparameters(settings: Settings, overrides: Mapping[str, Value]) -> dict[
         "model/victim": settings.model.victim.name,
         "attack": settings.attack.name,
         "attack.strength": settings.attack.strength,
-        "attack.confidence": settings.attack.confidence,
+        "attack.confidence": getattr(settings.attack, "confidence", None),  # latent attacks have it
         "seed": settings.seed,
     }
     return always | {key: value for key, value in overrides.items() if key not in NOT_COMPARED}

@@ -7,16 +7,10 @@ from rich.console import Console
 from rich.table import Table
 
 from cam_adv.evaluation.intervals import Rate
+from cam_adv.evaluation.questions import CHANGED, JUDGED, KEPT
 from cam_adv.run_folder import BATCHES
+from cam_adv.settings import Kind
 from cam_adv.training.workshop import Model
-
-QUESTIONS = {
-    "kept": "kept: the victim still says y, with the confidence asked for",
-    "changed": "changed: the judge says y'",
-    "success": "success: kept and changed",
-    "success_confident": "success, and the judge is sure (≥ 0.9)",
-    "changed_f2": "changed, if f2 is asked instead of the judge",
-}
 
 
 def print_models(models: Sequence[Model]) -> None:
@@ -35,14 +29,18 @@ def print_models(models: Sequence[Model]) -> None:
     Console().print(table)
 
 
-def print_attack(heading: str, rates: Mapping[str, Rate], figures: Mapping[str, float]) -> None:
+def print_attack(kind: Kind, heading: str, rates: Mapping[str, Rate], figures: Mapping[str, float]) -> None:
     """The rates with their Wilson 95% intervals, and the figures beside them."""
-    alone = "changed, if {} alone judges"
-    _print_rates(
-        heading,
-        "question",
-        {QUESTIONS.get(name, alone.format(name.removeprefix("changed_"))): rate for name, rate in rates.items()},
-    )
+    judged = JUDGED[kind]
+    questions = {
+        "kept": f"kept: {KEPT[kind]}" + (", with the confidence asked for" if kind == "type1" else ""),
+        "changed": f"changed: {CHANGED[kind]}",
+        "success": "success: kept and changed",
+        "success_confident": "success, and the judge is sure (≥ 0.9)",
+        f"{judged}_f2": f"{judged}, if f2 is asked instead of the judge",
+    }
+    alone = {name: f"{judged}, if {name.removeprefix(f'{judged}_')} alone judges" for name in rates}
+    _print_rates(heading, "question", {questions.get(name, alone[name]): rate for name, rate in rates.items()})
     Console().print("  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
 
 

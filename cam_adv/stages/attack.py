@@ -17,7 +17,7 @@ from cam_adv.overrides import Value
 from cam_adv.report import files, gallery, terminal
 from cam_adv.report.events import write_events
 from cam_adv.report.hparams import hyperparameters
-from cam_adv.settings import Settings
+from cam_adv.settings import LatentAttackSettings, Settings
 from cam_adv.toolbox import Toolbox
 from cam_adv.training.workshop import Models
 
@@ -47,11 +47,11 @@ def run(
     seconds = seconds_before + time.perf_counter() - started
     walks = walk_batches(attack.at_every_step(), test, pictures, settings.hardware, folder / run_folder.BATCHES)
 
-    assessment = assess(result, witnesses, splits, plan.confidence)
+    assessment = assess(result, witnesses, splits, plan)
     rates = files.rates(assessment)
     figures = {
         "images": len(result),
-        "steps": plan.steps * len(plan.starts),
+        "steps": plan.steps_per_start * len(plan.starts),
         "seconds": round(seconds, 2),
         "victim_accuracy": accuracy["victim"],
         "judge_accuracy": accuracy["judge"],
@@ -64,16 +64,20 @@ def run(
     files.write_attack(assessment, numbers.index, folder / "attack.safetensors")
     files.write_results(assessment, numbers.index, plan.starts, names, folder / "results.csv")
     gallery.draw_run(assessment, walks, witnesses, plan, names, models, folder)
-    summary, asked = files.summary(rates, figures), hyperparameters(settings, overrides)
-    write_events(assessment, witnesses, plan.steps, names, asked, summary, folder)
+    summary, asked = files.summary(rates, {"kind": plan.kind} | figures), hyperparameters(settings, overrides)
+    write_events(assessment, witnesses, plan.steps_per_start, names, asked, summary, folder)
     files.write_summary(summary, folder / "summary.json")
-    terminal.print_attack(f"{plan.name} on {settings.dataset.name}", rates, figures)
+    terminal.print_attack(plan.kind, f"{plan.name} on {settings.dataset.name}", rates, figures)
     terminal.print_paths(folder, settings.outputs)
     return rates["success"].rate
 
 
 def choose(settings: Settings, splits: ImageSplits, eligible: Tensor) -> tuple[Selection, Selection]:
     """The images for the numbers, and those whose walks are drawn, among the `eligible` `(T,)` of the test images."""
-    labels, plan = splits.test.labels, settings.attack
-    numbers = select(labels, eligible, splits.num_classes, plan.images, plan.source, plan.target, settings.seed)
-    return numbers, first_of_each(labels, eligible, settings.dataset.pictures)
+    labels, plan, pairs = splits.test.labels, settings.attack, settings.dataset.pictures
+    if isinstance(plan, LatentAttackSettings):
+        target = plan.target
+    else:  # any class will do: the images are those of other attacks, and each class is drawn once
+        target, pairs = "next", list(dict(pairs).items())
+    numbers = select(labels, eligible, splits.num_classes, plan.images, plan.source, target, settings.seed)
+    return numbers, first_of_each(labels, eligible, pairs)

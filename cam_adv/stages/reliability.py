@@ -38,7 +38,7 @@ from cam_adv.report.reliability_page import write_page
 from cam_adv.report.trajectory import draw_explanations, draw_trajectories, write_trajectories
 from cam_adv.report.walk import walk_frames
 from cam_adv.run_folder import BATCHES
-from cam_adv.settings import AttackSettings, Settings
+from cam_adv.settings import LatentAttackSettings, Settings
 from cam_adv.training.workshop import Workshop
 
 Seen = dict[str, list[dict[str, Observation]]]
@@ -86,7 +86,7 @@ def run(settings: Settings, splits: ImageSplits, workshop: Workshop, folder: Pat
     return _rates(verdicts[ATTACK])["success"].rate
 
 
-def stronger(attack: AttackSettings, confidence: float) -> AttackSettings:
+def stronger(attack: LatentAttackSettings, confidence: float) -> LatentAttackSettings:
     """The same attack, of whose victim more is asked: the confidence that counts as kept, and that k works for.
 
     The published rule for k knows no confidence: then the walk is the same, and fewer of its pictures count.
@@ -129,7 +129,7 @@ class _Stage:
         """A victim, looked at where its exact CAM is."""
         return Subject.with_exact_cam(self.victim(seed), unit(self.splits.test.images[:8].to(self.device)))
 
-    def attack(self, plan: AttackSettings, seed: int) -> LatentAttack:
+    def attack(self, plan: LatentAttackSettings, seed: int) -> LatentAttack:
         """An attack on one victim."""
         others = self.cast.others
         surrogates = [model.network.to(self.device) for model in others.surrogates.values()]
@@ -285,6 +285,6 @@ def _report(stage: _Stage, seen: Seen, rates: Mapping[str, Mapping[str, Rate]]) 
     files.write_summary(content, folder / "reliability.json")
     for name, of in rates.items():
         rows = {"rows": len(selection) * len(plan.victims)}
-        terminal.print_attack(f"{settings.attack.name}, {name}, on every victim", of, rows)
+        terminal.print_attack(settings.attack.kind, f"{settings.attack.name}, {name}, on every victim", of, rows)
     print_reliability(main, order)
     terminal.print_paths(folder, settings.outputs)

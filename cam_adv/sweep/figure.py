@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from cam_adv.evaluation.intervals import Rate
+from cam_adv.evaluation.questions import CHANGED, KEPT
 from cam_adv.report.style import COLORS, DASHES, HEADING_SIZE, LEGEND, LOG_SPAN, PANEL, QUIET
 from cam_adv.sweep.jobs import Job, Outcome, Sweep, Value, text_of
 
-PANELS = {"success": "success", "kept": "kept: the victim says y", "changed": "changed: the judge says y'"}
+PANELS = ("success", "kept", "changed")
 ROW, CELL = 0.19, 0.5  # inches
 BARS = {"markersize": 3.5, "linewidth": 1.3, "elinewidth": 0.9, "capsize": 2}
 
@@ -51,7 +52,7 @@ def _axis(jobs: Sequence[Job], keys: Sequence[str]) -> str | None:
 
 
 def _lines(done: Sequence[tuple[Job, Outcome]], axis: str, other: str | None) -> Figure:
-    figure, panels = _panels(axis)
+    figure, panels = _panels(axis, done)
     values = _values([job for job, _ in done], axis)
     for number, value in enumerate(_values([job for job, _ in done], other) if other else [None]):
         line = sorted(
@@ -89,7 +90,7 @@ def _scale(axes: Axes, values: Sequence[float]) -> None:
 
 def _points(done: Sequence[tuple[Job, Outcome]], keys: Sequence[str]) -> Figure:
     """A row for each job, from top to bottom in their order."""
-    figure, panels = _panels("rate", height=0.75 + ROW * len(done))
+    figure, panels = _panels("rate", done, height=0.75 + ROW * len(done))
     rows = range(len(done))
     labels = [", ".join(text_of(job.values.get(key)) for key in keys) or job.folder.name for job, _ in done]
     for axes, question in zip(panels, PANELS, strict=True):
@@ -134,11 +135,16 @@ def _heat_map(done: Sequence[tuple[Job, Outcome]], down: str, across: str) -> Fi
     return figure
 
 
-def _panels(x: str, height: float = PANEL[1] + 0.25) -> tuple[Figure, list[Axes]]:
+def _panels(
+    x: str, done: Sequence[tuple[Job, Outcome]], height: float = PANEL[1] + 0.25
+) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(PANEL[0] * len(PANELS), height), layout="constrained")
     figure.suptitle("sweep: rates with 95% intervals", size=HEADING_SIZE, weight="bold", x=0.01, ha="left")
     panels = [figure.add_subplot(1, len(PANELS), position + 1) for position in range(len(PANELS))]
-    for axes, title in zip(panels, PANELS.values(), strict=True):
+    kinds = {outcome.kind for _, outcome in done}
+    of_one = kinds.pop() if len(kinds) == 1 else None  # what kept and changed ask depends on the kind of attack
+    titles = PANELS if of_one is None else ("success", f"kept: {KEPT[of_one]}", f"changed: {CHANGED[of_one]}")
+    for axes, title in zip(panels, titles, strict=True):
         axes.set_title(title, size=8, loc="left")
         axes.set_xlabel(x, size=7)
         axes.tick_params(labelsize=6.5, color=QUIET)
