@@ -31,10 +31,11 @@ Index = Annotated[Integer, Field(ge=0)]
 Seed = Annotated[Integer, Field(ge=0, lt=2**31)]
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 Key = Annotated[str, Field(pattern=r"^\w+$")]
-Stage = Literal["victim", "judge", "surrogates", "generator", "attack", "agreement", "reliability"]
+Stage = Literal["victim", "judge", "surrogates", "generator", "attack", "agreement", "reliability", "bound"]
 Kind = Literal["type1", "type2"]
 """Type I: the picture becomes another class and the victim's answer stays. Type II: the other way round."""
-Norm = Literal["linf", "l2"]
+Norm = Literal["l1", "l2", "linf"]
+AttackNorm = Literal["linf", "l2"]
 
 
 class Section(BaseModel):
@@ -314,7 +315,7 @@ class FGSMSettings(PixelAttackSettings):
 
     method: Literal["fgsm"]
     strength: NotNegative
-    norm: Norm
+    norm: AttackNorm
 
     @property
     def steps_per_start(self) -> int:
@@ -326,7 +327,7 @@ class PGDSettings(PixelAttackSettings):
 
     method: Literal["pgd"]
     strength: NotNegative
-    norm: Norm
+    norm: AttackNorm
     steps: Count
     step_size: Positive
     random_start: bool
@@ -343,7 +344,7 @@ class PGDSettings(PixelAttackSettings):
 class MinimalNormSettings(PixelAttackSettings):
     """A search for the nearest image of another class, cut at the ball of radius `strength` where one is given."""
 
-    norm: Norm
+    norm: AttackNorm
     steps: Count
 
     @property
@@ -463,6 +464,43 @@ class ReliabilitySettings(Section):
         return self
 
 
+class DDNSearch(Section):
+    """See `cam_adv.bound.ddn`."""
+
+    steps: Count
+    first_radius: Positive
+    gamma: Share
+
+
+class PGDSearch(Section):
+    """See `cam_adv.bound.bisection`; `share` is of the pixels that a step under L1 moves."""
+
+    halvings: Count
+    steps: Count
+    step_length: Positive
+    share: Annotated[Number, Field(gt=0, le=1)]
+
+
+class SearchSettings(Section):
+    """How the nearest image of another answer is looked for."""
+
+    ddn: DDNSearch
+    pgd: PGDSearch
+    border_halvings: Count
+
+
+class BoundSettings(Section):
+    """What stage "bound" estimates from below, and how hard it looks from above."""
+
+    images: Count
+    radii: Annotated[dict[Norm, Positive], Field(min_length=1)]
+    batches: Annotated[Integer, Field(ge=3)]
+    samples: Count
+    shape_penalty: Positive
+    poor_below: Share
+    search: SearchSettings
+
+
 class Settings(Section):
     dataset: DatasetSettings
     model: ModelSettings
@@ -470,6 +508,7 @@ class Settings(Section):
     hardware: HardwareSettings
     people: PeopleSettings
     reliability: ReliabilitySettings
+    bound: BoundSettings
     stage: Stage
     name: Name
     seed: Seed

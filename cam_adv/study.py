@@ -16,7 +16,7 @@ from cam_adv.networks.predictions import unit
 from cam_adv.overrides import Value
 from cam_adv.report import files, terminal
 from cam_adv.settings import Settings, check_classes
-from cam_adv.stages import agreement, attack, reliability
+from cam_adv.stages import agreement, attack, bound, reliability
 from cam_adv.training.workshop import Workshop
 
 
@@ -51,6 +51,8 @@ def _run(settings: Settings, folder: Path, config: str, overrides: Mapping[str, 
     if settings.stage == "attack":
         # A perfect victim would have every test image attacked: what even that can't serve is said before training.
         attack.choose(settings, splits, torch.ones(len(splits.test), dtype=torch.bool))
+    if settings.stage == "bound":
+        bound.choose(settings, torch.ones(len(splits.test), dtype=torch.bool))
     people = None
     if settings.stage == "agreement":
         images, labels = settings.people.images, settings.people.labels
@@ -67,6 +69,8 @@ def _run(settings: Settings, folder: Path, config: str, overrides: Mapping[str, 
     terminal.print_models(models.all())
     if people is not None:
         return agreement.run(settings, models, people, folder)
+    if settings.stage == "bound":
+        return bound.run(settings, splits, models, folder)
     if settings.stage != "attack":
         return None
     return attack.run(settings, splits, models, folder, overrides)

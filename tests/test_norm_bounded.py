@@ -10,8 +10,9 @@ from foolbox.attacks import L2PGD, L2FastGradientAttack, LinfFastGradientAttack,
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cam_adv.attack.norm_bounded import Norm, fgsm, into_ball, pgd, random_start
+from cam_adv.attack.norm_bounded import fgsm, into_ball, pgd, random_start
 from cam_adv.networks.victims import GapCNN, LeNet
+from cam_adv.settings import AttackNorm
 
 BOTH = pytest.mark.parametrize("norm", ["linf", "l2"])
 EPSILON = torch.tensor([0.0, 0.1, 0.3, 0.5, 2.0])
@@ -32,7 +33,7 @@ def pictures() -> Tensor:
 LABELS = torch.tensor([0, 1, 2, 3, 0])
 
 
-def begun(norm: Norm, epsilon: Tensor | float) -> Tensor:
+def begun(norm: AttackNorm, epsilon: Tensor | float) -> Tensor:
     return random_start(pictures(), epsilon, norm, torch.Generator().manual_seed(5))
 
 
@@ -50,7 +51,7 @@ def foolbox_on(network: nn.Module, attack: foolbox.Attack, epsilon: float, start
 @pytest.mark.parametrize("architecture", [GapCNN, LeNet])
 @pytest.mark.parametrize("epsilon", [0.0, 0.03, 0.3, 1.5])
 @pytest.mark.parametrize(("norm", "oracle"), [("linf", LinfFastGradientAttack), ("l2", L2FastGradientAttack)])
-def test_fgsm_is_foolbox_s(architecture: type[nn.Module], epsilon: float, norm: Norm, oracle: type) -> None:
+def test_fgsm_is_foolbox_s(architecture: type[nn.Module], epsilon: float, norm: AttackNorm, oracle: type) -> None:
     network = victim(architecture)
     theirs = foolbox_on(network, oracle(random_start=False), epsilon)
     torch.testing.assert_close(fgsm(network, pictures(), LABELS, epsilon, norm), theirs, rtol=0, atol=1e-5)
@@ -61,7 +62,7 @@ def test_fgsm_is_foolbox_s(architecture: type[nn.Module], epsilon: float, norm: 
 @pytest.mark.parametrize(("norm", "oracle"), [("linf", LinfPGD), ("l2", L2PGD)])
 @pytest.mark.parametrize("epsilon", [0.03, 0.3, 1.5])
 def test_pgd_is_foolbox_s(
-    architecture: type[nn.Module], begin: str, norm: Norm, oracle: type, epsilon: float
+    architecture: type[nn.Module], begin: str, norm: AttackNorm, oracle: type, epsilon: float
 ) -> None:
     network, size = victim(architecture), epsilon / 8
     start = pictures() if begin == "x" else begun(norm, epsilon)
@@ -94,7 +95,7 @@ HALF = torch.full((1, 1, 2, 2), 0.5)
         ("l2", 0.9, [0.2, 1.0, 0.5, 0.0]),  # 0.5 − 0.3, and what pixels allow
     ],
 )
-def test_one_step_by_hand(norm: Norm, epsilon: float, expected: list[float]) -> None:
+def test_one_step_by_hand(norm: AttackNorm, epsilon: float, expected: list[float]) -> None:
     """The label is 0, so the margin is to fall."""
     x_adv = fgsm(Linear(), HALF, torch.tensor([0]), epsilon, norm)
     torch.testing.assert_close(x_adv.flatten(), torch.tensor(expected))
@@ -110,7 +111,7 @@ def test_two_steps_by_hand() -> None:
 
 
 @BOTH
-def test_the_loss_of_a_linear_network_never_falls(norm: Norm) -> None:
+def test_the_loss_of_a_linear_network_never_falls(norm: AttackNorm) -> None:
     x, y = pictures().flatten(1)[:, :4].reshape(5, 1, 2, 2), torch.tensor([0, 1, 0, 1, 1])
     way = [x]
     pgd(Linear(), x, y, 0.4, norm, 6, 0.1, x, lambda step, images: way.append(images))
@@ -125,7 +126,7 @@ def test_the_loss_of_a_linear_network_never_falls(norm: Norm) -> None:
     ("norm", "expected"),
     [("linf", [0.7, 0.4, 1.0, 0.3]), ("l2", [0.5 + 0.12, 0.5, 1.0 - 0.16, 0.5])],
 )
-def test_into_the_ball_by_hand(norm: Norm, expected: list[float]) -> None:
+def test_into_the_ball_by_hand(norm: AttackNorm, expected: list[float]) -> None:
     if norm == "linf":
         images = torch.tensor([0.9, 0.4, 1.3, -0.2])
         x = torch.tensor([0.5, 0.5, 0.9, 0.5])
@@ -139,12 +140,12 @@ def test_into_the_ball_by_hand(norm: Norm, expected: list[float]) -> None:
 # What holds of any network
 
 
-def lengths(offset: Tensor, norm: Norm) -> Tensor:
+def lengths(offset: Tensor, norm: AttackNorm) -> Tensor:
     return offset.flatten(1).norm(dim=1, p=torch.inf if norm == "linf" else 2)
 
 
 @BOTH
-def test_ball_and_range_hold_for_each_epsilon(norm: Norm) -> None:
+def test_ball_and_range_hold_for_each_epsilon(norm: AttackNorm) -> None:
     """One epsilon for each image; that of 0 leaves its image as it is, the others are used to the border."""
     x = pictures()
     x_adv = pgd(victim(), x, LABELS, EPSILON, norm, 10, EPSILON / 4, begun(norm, EPSILON))
@@ -156,7 +157,7 @@ def test_ball_and_range_hold_for_each_epsilon(norm: Norm) -> None:
 
 
 @BOTH
-def test_a_row_depends_on_itself_alone(norm: Norm) -> None:
+def test_a_row_depends_on_itself_alone(norm: AttackNorm) -> None:
     network, x = victim(), pictures()
     together = pgd(network, x, LABELS, EPSILON, norm, 10, EPSILON / 4, begun(norm, EPSILON))
     for row in range(len(x)):
@@ -167,7 +168,7 @@ def test_a_row_depends_on_itself_alone(norm: Norm) -> None:
 
 
 @BOTH
-def test_networks_get_no_gradient_and_modes_of_grad_do_not_matter(norm: Norm) -> None:
+def test_networks_get_no_gradient_and_modes_of_grad_do_not_matter(norm: AttackNorm) -> None:
     network, x = victim(), pictures()
     expected = pgd(network, x, LABELS, 0.3, norm, 3, 0.1, x)
     with torch.no_grad():
@@ -178,7 +179,7 @@ def test_networks_get_no_gradient_and_modes_of_grad_do_not_matter(norm: Norm) ->
 
 
 @BOTH
-def test_random_starts_fill_the_ball(norm: Norm) -> None:
+def test_random_starts_fill_the_ball(norm: AttackNorm) -> None:
     """Mean length over many draws: of one pixel's |u|, a half; of the radius in d dimensions, d/(d + 1)."""
     x, generator = torch.full((1, 1, 2, 2), 0.5), torch.Generator().manual_seed(0)
     draws = torch.cat([random_start(x, 0.4, norm, generator) for _ in range(4000)]) - x

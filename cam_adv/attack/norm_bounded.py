@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cam_adv.settings import Norm
+from cam_adv.settings import AttackNorm
 
 SMALLEST = 1e-12
 """Shorter gradients and offsets are divided by this: a gradient that is zero moves nothing."""
 
 
-def fgsm(network: nn.Module, x: Tensor, y: Tensor, epsilon: Tensor | float, norm: Norm = "linf") -> Tensor:
+def fgsm(network: nn.Module, x: Tensor, y: Tensor, epsilon: Tensor | float, norm: AttackNorm = "linf") -> Tensor:
     """One step to the border of the ball (Goodfellow et al. 2015; under L2 along the gradient itself): x_adv.
 
     Args:
@@ -33,7 +33,7 @@ def pgd(
     x: Tensor,
     y: Tensor,
     epsilon: Tensor | float,
-    norm: Norm,
+    norm: AttackNorm,
     steps: int,
     step_size: Tensor | float,
     start: Tensor,
@@ -57,13 +57,13 @@ def pgd(
     """
     images = into_ball(start.detach(), x, epsilon, norm)
     for step in range(steps):
-        images = images + _wide(step_size, x) * _steepest(_gradient(network, images, y), norm)
+        images = images + wide(step_size, x) * _steepest(loss_gradient(network, images, y), norm)
         images = into_ball(images, x, epsilon, norm)
         on_step(step + 1, images)
     return images
 
 
-def random_start(x: Tensor, epsilon: Tensor | float, norm: Norm, generator: torch.Generator) -> Tensor:
+def random_start(x: Tensor, epsilon: Tensor | float, norm: AttackNorm, generator: torch.Generator) -> Tensor:
     """Images uniform in the ball around x, then brought into [0, 1].
 
     One draw serves all of them, scaled by each image's epsilon, so that none depends on the batch it came in.
@@ -82,10 +82,10 @@ def random_start(x: Tensor, epsilon: Tensor | float, norm: Norm, generator: torc
     else:  # a Gaussian's direction is uniform, and the radius follows the volume
         draw = torch.randn(shape, generator=generator)
         draw = draw / draw.norm() * torch.rand((), generator=generator) ** (1 / draw.numel())
-    return (x + _wide(epsilon, x) * draw.to(x)).clamp(0, 1)
+    return (x + wide(epsilon, x) * draw.to(x)).clamp(0, 1)
 
 
-def into_ball(images: Tensor, x: Tensor, epsilon: Tensor | float, norm: Norm) -> Tensor:
+def into_ball(images: Tensor, x: Tensor, epsilon: Tensor | float, norm: AttackNorm) -> Tensor:
     """The nearest images in the ball of radius epsilon around x, their pixels then clipped to [0, 1].
 
     Args:
@@ -95,7 +95,7 @@ def into_ball(images: Tensor, x: Tensor, epsilon: Tensor | float, norm: Norm) ->
     Raises:
         ValueError: there is no such norm.
     """
-    offset, radius = images - x, _wide(epsilon, x)
+    offset, radius = images - x, wide(epsilon, x)
     if _known(norm) == "linf":
         inside = torch.minimum(torch.maximum(offset, -radius), radius)
     else:
@@ -103,7 +103,7 @@ def into_ball(images: Tensor, x: Tensor, epsilon: Tensor | float, norm: Norm) ->
     return (x + inside).clamp(0, 1)
 
 
-def _gradient(network: nn.Module, images: Tensor, y: Tensor) -> Tensor:
+def loss_gradient(network: nn.Module, images: Tensor, y: Tensor) -> Tensor:
     """Of each image's cross-entropy of its y; with respect to the images alone, so that no weight gets one."""
     with torch.enable_grad():
         leaf = images.detach().requires_grad_()
@@ -111,21 +111,22 @@ def _gradient(network: nn.Module, images: Tensor, y: Tensor) -> Tensor:
         return torch.autograd.grad(loss, leaf)[0]
 
 
-def _steepest(gradient: Tensor, norm: Norm) -> Tensor:
+def _steepest(gradient: Tensor, norm: AttackNorm) -> Tensor:
     """The direction of length 1 under the norm in which the loss grows fastest."""
     return gradient.sign() if norm == "linf" else gradient / _length(gradient)
 
 
 def _length(offset: Tensor) -> Tensor:
-    return _wide(offset.flatten(1).norm(dim=1).clamp(min=SMALLEST), offset)
+    return wide(offset.flatten(1).norm(dim=1).clamp(min=SMALLEST), offset)
 
 
-def _wide(value: Tensor | float, x: Tensor) -> Tensor:
+def wide(value: Tensor | float, x: Tensor) -> Tensor:
     """One value for each image, or one for all, in the shape that multiplies images."""
-    return torch.as_tensor(value, dtype=x.dtype, device=x.device).reshape(-1, *[1] * (x.dim() - 1))
+    value = value if isinstance(value, Tensor) else torch.tensor(value, dtype=x.dtype)
+    return value.to(x.device).reshape(-1, *[1] * (x.dim() - 1))
 
 
 def _known(norm: str) -> str:
-    if norm not in get_args(Norm):
-        raise ValueError(f"{norm} is no norm of these attacks: {', '.join(get_args(Norm))}")
+    if norm not in get_args(AttackNorm):
+        raise ValueError(f"{norm} is no norm of these attacks: {', '.join(get_args(AttackNorm))}")
     return norm

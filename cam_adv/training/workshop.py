@@ -103,7 +103,7 @@ class Workshop:
         """
         attack = stage == "attack"
         return Models(
-            victim=self._victim(settings.victim) if attack or stage == "victim" else None,
+            victim=self._victim(settings.victim) if attack or stage in ("victim", "bound") else None,
             judge=self._ensemble("judge", settings.judge) if attack or stage in ("judge", "agreement") else {},
             generator=self._generator(settings.generator) if attack or stage == "generator" else None,
             surrogates=self._ensemble("surrogate", settings.surrogates)
