@@ -23,6 +23,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from safetensors.torch import load_file
 from torch import nn
 
+from cam_adv.attack.latent_attack import LatentAttack
 from cam_adv.attack.module import AttackModule
 from cam_adv.config import settings_from
 from cam_adv.data.module import ImageDataModule
@@ -577,6 +578,7 @@ class TestCompiled:
     def test_an_attack_compiles_all_that_it_calls(self, settings: Settings, splits: ImageSplits) -> None:
         victim, surrogate, generator = nn.Flatten(), nn.Flatten(), SVAE(1, 3, (16, 16), 8, width=4, hidden=32)
         attack = SimpleNamespace(victim=victim, generator=generator, proxies=[surrogate])
+        attack.networks = LatentAttack.networks.fget(attack)
         module = SimpleNamespace(networks=AttackModule.networks.fget(SimpleNamespace(attack=attack)))
         (callback,) = [
             one for one in make_trainer(hardware("hardware.compile=true")).callbacks if type(one) is Compilation

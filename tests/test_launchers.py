@@ -209,7 +209,7 @@ def test_a_missing_extra_is_named(tmp_path: Path, choice: str, extra: str) -> No
     sweep = [] if choice.startswith("attack=") else ["-m", "seed=0,1"]
     nothing = ["dataset=image_folder", "dataset.root=nowhere"]
     done = subprocess.run(
-        [sys.executable, "-c", f"{missing}; from cam_adv.cli import main; main()", choice, *sweep, *nothing],
+        [sys.executable, "-c", f"{missing}; from cam_adv.cli import main; main()", *sweep, choice, *nothing],
         cwd=tmp_path,
         env=os.environ | ONE_THREAD,
         capture_output=True,
