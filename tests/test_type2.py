@@ -105,7 +105,7 @@ def test_without_a_random_start_pgd_begins_at_x() -> None:
 
 
 def test_fgsm_hands_over_its_two_pictures() -> None:
-    result = pixel_attack("fgsm")(pictures(), **LABELS)
+    result = pixel_attack("fgsm", "attack.strength=0.2")(pictures(), **LABELS)
     victim = networks()[0].eval()
     assert torch.equal(result.x_adv, fgsm(victim, pictures(), LABELS["y"], 0.2, "linf"))
     assert result.path.shape[1] == 2

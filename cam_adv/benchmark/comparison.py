@@ -10,8 +10,10 @@ from statistics import median, quantiles
 class Comparison:
     """One line of the benchmark.
 
-    ours, other: medians over the repeats, in `unit`. ratio: the median of ours / other, each pair timed in a row;
-    low, high: the first and the last decile of these ratios. limit: what the ratio should not exceed.
+    ours, other: medians over the repeats, in `unit`, so that less is better. ratio: how many times as fast ours is,
+    the median of other / ours over pairs that were timed in a row; low, high: the first and the last decile of these
+    ratios. reach: what the ratio should come to at least, None where there is nothing that it should. operations:
+    floating-point operations in one unit of ours, None where nobody counted.
     """
 
     case: str
@@ -22,28 +24,53 @@ class Comparison:
     low: float
     high: float
     unit: str
-    limit: float
+    reach: float | None = None
+    operations: float | None = None
 
 
 def compare(
-    case: str, ours: Callable[[], object], beside: str, other: Callable[[], object], repeats: int, limit: float
+    case: str,
+    ours: Callable[[], float],
+    beside: str,
+    other: Callable[[], float],
+    repeats: int,
+    unit: str = "s",
+    reach: float | None = None,
+    operations: float | None = None,
 ) -> Comparison:
-    """Time both in turn, `repeats` times after a first round that warms them up.
+    """Measure both in turn, `repeats` times after a first round that warms them up.
 
     Args:
         case: what is done. beside: what it is held against.
-        repeats: at least 2.
-        limit: what the ratio should not exceed.
+        ours, other: do it, and say what it cost in `unit`; see `seconds`.
+        repeats: at least 1.
+        reach, operations: see `Comparison`.
     """
-    _seconds(ours), _seconds(other)
-    pairs = [(_seconds(ours), _seconds(other)) for _ in range(repeats)]
-    ratios = [mine / theirs for mine, theirs in pairs]
-    deciles = quantiles(ratios, n=10, method="inclusive")
+    ours(), other()
+    return of_pairs(case, beside, [(ours(), other()) for _ in range(repeats)], unit, reach, operations)
+
+
+def of_pairs(
+    case: str,
+    beside: str,
+    pairs: list[tuple[float, float]],
+    unit: str,
+    reach: float | None = None,
+    operations: float | None = None,
+) -> Comparison:
+    """The line that pairs of costs, ours and the other's, come to."""
+    ratios = [theirs / mine for mine, theirs in pairs]
+    deciles = quantiles(ratios, n=10, method="inclusive") if len(ratios) > 1 else ratios
     own, others = (median(column) for column in zip(*pairs, strict=True))
-    return Comparison(case, beside, own, others, median(ratios), deciles[0], deciles[-1], "s", limit)
+    return Comparison(case, beside, own, others, median(ratios), deciles[0], deciles[-1], unit, reach, operations)
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+def seconds(work: Callable[[], object], share: float = 1.0) -> Callable[[], float]:
+    """What `work` takes, as a function for `compare`; `share`: of it that is one unit."""
+
+    def timed() -> float:
+        start = time.perf_counter()
+        work()
+        return share * (time.perf_counter() - start)
+
+    return timed
