@@ -16,8 +16,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cam_adv.completion import read_configs_once
 from cam_adv.errors import UserError
+from cam_adv.listing import read_configs_once
 from cam_adv.overrides import values_of
 from cam_adv.own_configs import look_for_own_configs
 from cam_adv.run_folder import CONFIG, check_asked, check_resumable, held, is_finished
@@ -73,7 +73,7 @@ def main() -> None:
     sys.path.append(str(Path.cwd()))  # a network of the user's own may stand where the command is started
     look_for_own_configs()
     launchers.use_own_search()
-    if {"-sc", "--shell-completion"} & set(sys.argv):
+    if {"-sc", "--shell-completion", "-h", "--help"} & set(sys.argv):
         read_configs_once()
     company = None
     try:

@@ -1,4 +1,4 @@
-"""Shell completion that answers while the user still looks at the word."""
+"""Lists of choices, for a shell that completes a word and for the help, while the user still looks at the word."""
 
 from collections.abc import Hashable
 
@@ -8,7 +8,7 @@ from hydra.core.override_parser.types import Override
 
 
 def read_configs_once() -> None:
-    """Let Hydra keep what it has read in this process, which only answers a completion.
+    """Let Hydra keep what it has read in this process, which answers and ends.
 
     Listing the groups, it copies its sources and reads the main config anew for each group: more than half of the
     time that an answer takes.
