@@ -139,7 +139,7 @@ class TestCompletion:
     @pytest.mark.parametrize(
         ("line", "answers"),
         [
-            ("cam-adv attack=ty", {"attack=type1", "attack=type1_cam"}),
+            ("cam-adv attack=ty", {"attack=type1", "attack=type1_cam", "attack=type2_latent"}),
             ("cam-adv -m model/victim=gap", {"model/victim=gap_cnn", "model/victim=gap_cnn_tiny"}),
             ("cam-adv attack=type1_cam attack.weights.ca", {"attack.weights.cam="}),
             ("cam-adv attack=mi", {"attack=mine"}),
