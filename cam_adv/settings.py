@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -31,7 +31,7 @@ Index = Annotated[Integer, Field(ge=0)]
 Seed = Annotated[Integer, Field(ge=0, lt=2**31)]
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 Key = Annotated[str, Field(pattern=r"^\w+$")]
-Stage = Literal["victim", "judge", "surrogates", "generator", "attack", "agreement", "reliability", "bound"]
+Stage = Literal["victim", "judge", "surrogates", "generator", "attack", "agreement", "reliability", "bound", "kinds"]
 Kind = Literal["type1", "type2"]
 """Type I: the picture becomes another class and the victim's answer stays. Type II: the other way round."""
 Norm = Literal["l1", "l2", "linf"]
@@ -390,7 +390,10 @@ class CarliniWagnerSettings(MinimalNormSettings):
         return self.searches * self.steps
 
 
-AnyAttack = LatentAttackSettings | FGSMSettings | PGDSettings | DDNSettings | DeepFoolSettings | CarliniWagnerSettings
+AnyAttack = Annotated[
+    LatentAttackSettings | FGSMSettings | PGDSettings | DDNSettings | DeepFoolSettings | CarliniWagnerSettings,
+    Field(discriminator="method"),
+]
 
 
 class ExplanationSettings(Section):
@@ -501,14 +504,50 @@ class BoundSettings(Section):
     search: SearchSettings
 
 
+class KindsSettings(Section):
+    """Which attacks of both kinds stage "kinds" sets side by side, and on what."""
+
+    attacks: dict[Key, AnyAttack]
+    images: Count
+    false_alarms: Share
+    resamples: Count
+    level: Share
+
+    @model_validator(mode="after")
+    def _both_kinds_are_there(self) -> "KindsSettings":
+        for kind in get_args(Kind):
+            if all(attack.kind != kind for attack in self.attacks.values()):
+                raise UserError(
+                    f"kinds.attacks={list(self.attacks)} has no attack of {kind}, so there is nothing to set beside.",
+                    f"Add one, such as +attack@kinds.attacks.another={'type1' if kind == 'type1' else 'pgd'}.",
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _all_attack_the_same(self) -> "KindsSettings":
+        for name, attack in self.attacks.items():
+            chosen = {"source": (attack.source, None)}
+            if isinstance(attack, LatentAttackSettings):
+                chosen["target"] = (attack.target, "random")
+            for key, (value, asked) in chosen.items():
+                if value != asked:
+                    raise UserError(
+                        f"kinds.attacks.{name}.{key}={value}, but all attacks get the same images of every class, "
+                        "with targets drawn by the seed.",
+                        f"Set kinds.attacks.{name}.{key} to {asked or 'null'}.",
+                    )
+        return self
+
+
 class Settings(Section):
     dataset: DatasetSettings
     model: ModelSettings
-    attack: Annotated[AnyAttack, Field(discriminator="method")]
+    attack: AnyAttack
     hardware: HardwareSettings
     people: PeopleSettings
     reliability: ReliabilitySettings
     bound: BoundSettings
+    kinds: KindsSettings
     stage: Stage
     name: Name
     seed: Seed
@@ -516,6 +555,13 @@ class Settings(Section):
     resume: str | None
     debug: bool
     outputs: Path
+
+    @property
+    def attacks(self) -> dict[str, AnyAttack]:
+        """Those that the stage may make, by their paths in the config."""
+        if self.stage == "kinds":
+            return {f"kinds.attacks.{name}": attack for name, attack in self.kinds.attacks.items()}
+        return {"attack": self.attack}
 
     @model_validator(mode="after")
     def _classes_exist(self) -> "Settings":
@@ -525,12 +571,13 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _held_maps_can_be_caught(self) -> "Settings":
-        if self.hardware.compile and self.attack.holds_map:
-            raise UserError(
-                f"attack.weights.cam={self.attack.weights.cam} holds a map that is caught inside the victim, which "
-                "hardware.compile=true makes one piece.",
-                "Use hardware.compile=false, or attack.weights.cam=0.",
-            )
+        for path, attack in self.attacks.items():
+            if self.hardware.compile and attack.holds_map:
+                raise UserError(
+                    f"{path}.weights.cam={attack.weights.cam} holds a map that is caught inside the victim, which "
+                    "hardware.compile=true makes one piece.",
+                    f"Use hardware.compile=false, or {path}.weights.cam=0.",
+                )
         return self
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ from cam_adv.networks.predictions import unit
 from cam_adv.overrides import Value
 from cam_adv.report import files, terminal
 from cam_adv.settings import Settings, check_classes
-from cam_adv.stages import agreement, attack, bound, reliability
+from cam_adv.stages import agreement, attack, bound, kinds, reliability
 from cam_adv.training.workshop import Workshop
 
 
@@ -48,11 +48,14 @@ def _run(settings: Settings, folder: Path, config: str, overrides: Mapping[str, 
             f"dataset.classes={settings.dataset.classes}, but {settings.dataset.name} has {splits.num_classes}.",
             f"Set dataset.classes to {splits.num_classes} or to null.",
         )
+    # A perfect victim would have every test image attacked: what even that can't serve is said before training.
+    perfect = torch.ones(len(splits.test), dtype=torch.bool)
     if settings.stage == "attack":
-        # A perfect victim would have every test image attacked: what even that can't serve is said before training.
-        attack.choose(settings, splits, torch.ones(len(splits.test), dtype=torch.bool))
+        attack.choose(settings, splits, perfect)
     if settings.stage == "bound":
-        bound.choose(settings, torch.ones(len(splits.test), dtype=torch.bool))
+        bound.choose(settings, perfect)
+    if settings.stage == "kinds":
+        kinds.choose(settings, splits, perfect)
     people = None
     if settings.stage == "agreement":
         images, labels = settings.people.images, settings.people.labels
@@ -61,8 +64,9 @@ def _run(settings: Settings, folder: Path, config: str, overrides: Mapping[str, 
     workshop = Workshop(splits, settings.dataset.name, store, settings.hardware, run_folder.began(folder))
     if settings.stage == "reliability":
         return reliability.run(settings, splits, workshop, folder, config)
-    models = workshop.models(settings.model, settings.stage, settings.attack.asks_surrogates)
-    if models.victim is not None and settings.attack.holds_map:
+    attacks = settings.attacks.values()
+    models = workshop.models(settings.model, settings.stage, any(one.asks_surrogates for one in attacks))
+    if models.victim is not None and any(one.holds_map for one in attacks):
         Subject.with_exact_cam(models.victim.network, unit(splits.test.images[:8]))  # refuses a victim without one
     files.claim(folder, config)
     workshop.prepare(models.all(), settings.retrain)
@@ -71,6 +75,8 @@ def _run(settings: Settings, folder: Path, config: str, overrides: Mapping[str, 
         return agreement.run(settings, models, people, folder)
     if settings.stage == "bound":
         return bound.run(settings, splits, models, folder)
+    if settings.stage == "kinds":
+        return kinds.run(settings, splits, models, folder)
     if settings.stage != "attack":
         return None
     return attack.run(settings, splits, models, folder, overrides)

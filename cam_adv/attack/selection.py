@@ -78,6 +78,37 @@ def select(
     return Selection(index, y, (y + offset) % num_classes)
 
 
+def of_every_class(labels: Tensor, eligible: Tensor, num_classes: int, count: int, seed: int) -> Selection:
+    """Draw the same number of images of every class, each with a target drawn from the other classes.
+
+    Args:
+        labels: of all test images, `(T,)` in [0, K).
+        eligible: `(T,)` bool, the images that may be drawn.
+        num_classes: K.
+        count: of images of each class, without replacement.
+        seed: of the explicit generator.
+
+    Returns:
+        `count`·K rows in the order of the test images.
+
+    Raises:
+        UserError: a class has fewer eligible images.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    pools = [(eligible & (labels == label)).nonzero().squeeze(1) for label in range(num_classes)]
+    fewest = min(range(num_classes), key=lambda label: len(pools[label]))
+    if len(pools[fewest]) < count:
+        raise UserError(
+            f"kinds.images={count} of each class, but only {len(pools[fewest])} test images of class {fewest} can be "
+            "attacked.",
+            f"Set kinds.images to {len(pools[fewest])} or less.",
+        )
+    drawn = [pool[torch.randperm(len(pool), generator=generator)[:count]] for pool in pools]
+    index = torch.cat(drawn).sort().values
+    offset = torch.randint(1, num_classes, (len(index),), generator=generator)
+    return Selection(index, labels[index], (labels[index] + offset) % num_classes)
+
+
 def first_of_each(labels: Tensor, eligible: Tensor, pairs: Sequence[tuple[int, int]]) -> Selection:
     """For each pair (source, target) the first eligible image of the source class.
 

@@ -18,7 +18,6 @@ resampling changes that.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -27,17 +26,10 @@ from scipy.sparse.csgraph import connected_components
 from scipy.special import ndtr, ndtri
 from torch import Tensor
 
+from cam_adv.evaluation.intervals import Interval
+
 DRAWS_AT_ONCE = 4_000_000
 """Images drawn at once, over all resamples: 32 MB for each of the few tables that are needed."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its confidence interval."""
-
-    estimate: float
-    low: float
-    high: float
 
 
 def hierarchical_bootstrap(
@@ -65,10 +57,10 @@ def hierarchical_bootstrap(
     islands = _islands(there)
     means = []
     for part in torch.arange(resamples).split(max(1, DRAWS_AT_ONCE // there.shape[1])):
-        victims = _times_drawn(len(part), torch.arange(there.shape[0]), generator)
+        victims = times_drawn(len(part), torch.arange(there.shape[0]), generator)
         images = torch.zeros(len(part), there.shape[1], dtype=torch.float64)
         for island in islands:
-            images[:, island] = _times_drawn(len(part), island, generator)
+            images[:, island] = times_drawn(len(part), island, generator)
         means.append(_mean(total, there, victims, images))
     replicates = torch.cat(means)
     if replicates.isnan().any():
@@ -140,7 +132,7 @@ def _islands(there: Tensor) -> list[Tensor]:
     return [torch.nonzero(island == number).squeeze(1) for number in island.unique()]
 
 
-def _times_drawn(resamples: int, units: Tensor, generator: torch.Generator) -> Tensor:
+def times_drawn(resamples: int, units: Tensor, generator: torch.Generator) -> Tensor:
     """How often each unit comes in as many draws with replacement as there are units: `(resamples, units)`."""
     draws = torch.randint(len(units), (resamples, len(units)), generator=generator)
     once = torch.ones(draws.shape, dtype=torch.float64)

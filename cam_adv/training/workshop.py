@@ -101,7 +101,7 @@ class Workshop:
         Raises:
             UserError: a network can't be built, or is no classifier of this dataset's images.
         """
-        attack = stage == "attack"
+        attack = stage in ("attack", "kinds")
         return Models(
             victim=self._victim(settings.victim) if attack or stage in ("victim", "bound") else None,
             judge=self._ensemble("judge", settings.judge) if attack or stage in ("judge", "agreement") else {},

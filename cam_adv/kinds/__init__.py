@@ -1,0 +1,1 @@
+"""Attacks of both kinds on one victim: where they move its ROC curves."""
