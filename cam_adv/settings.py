@@ -504,6 +504,21 @@ class BoundSettings(Section):
     search: SearchSettings
 
 
+class DetectorSettings(Section):
+    """How feature squeezing squeezes, and from which area on a detector is said to see an attack."""
+
+    bits: Annotated[Integer, Field(ge=1, le=8)]
+    window: Literal[2, 3]
+    seen_from: Share
+
+
+class PerturbedPixelsSettings(Section):
+    """Shares of an image's pixels: of the CAM's region, and of those that are marked as the most perturbed."""
+
+    region: Share
+    marked: Share
+
+
 class KindsSettings(Section):
     """Which attacks of both kinds stage "kinds" sets side by side, and on what."""
 
@@ -512,6 +527,8 @@ class KindsSettings(Section):
     false_alarms: Share
     resamples: Count
     level: Share
+    detectors: DetectorSettings
+    perturbed_pixels: PerturbedPixelsSettings
 
     @model_validator(mode="after")
     def _both_kinds_are_there(self) -> "KindsSettings":

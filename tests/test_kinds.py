@@ -1,5 +1,6 @@
 """Both kinds of attack side by side: rates, areas and intervals by hand, and a tiny study to its files."""
 
+import csv
 import json
 import math
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from conftest import Answer, Study, compose
 from safetensors.torch import load_file
 from sklearn import metrics
 from torch import Tensor
+from torch.nn import functional
 
 from cam_adv.attack.selection import of_every_class
 from cam_adv.config import settings_from
@@ -294,7 +296,14 @@ NAMES = ("type1", "type2_latent", "pgd")
 @pytest.fixture(scope="module")
 def overrides(tiny: list[str]) -> list[str]:
     walks = [f"kinds.attacks.{name}.steps=6" for name in NAMES]
-    return [*tiny, "experiment=roc", "kinds.images=5", "kinds.resamples=100", *walks]
+    return [
+        *tiny,
+        "experiment=roc",
+        "kinds.images=5",
+        "kinds.resamples=100",
+        "kinds.attacks.pgd.strength=0.5",
+        *walks,
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -380,3 +389,59 @@ def test_too_many_images_are_refused_before_training(
     assert answer.code == 2
     assert "kinds.images=9 of each class, but only 8 test images of class 0" in answer.err
     assert not (tmp_path / "outputs" / "models").exists()
+
+
+def test_detectors_json_follows_from_their_scores(run: tuple[Path, Answer]) -> None:
+    with (run[0] / "detectors.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    content = json.loads((run[0] / "detectors.json").read_text())
+    told = {(one["suspects"], one["others"]): one for one in content["areas"]}
+    latent = [("type1", "reconstructions"), ("type2_latent", "reconstructions")]
+    assert list(told) == [(name, "clean") for name in NAMES] + latent + [("reconstructions", "clean")]
+    enough = {names for names, one in told.items() if one["areas"] is not None}
+    assert {("pgd", "clean"), ("reconstructions", "clean")} <= enough
+    success = {name: load_file(run[0] / f"{name}.safetensors") for name in NAMES}
+    for (suspects, others), one in told.items():
+        counted = {row["index"] for row in rows if row["picture"] == suspects and row["counted"] == "1"}
+        assert one["images"] == len(counted)
+        if suspects in success:
+            tensors = success[suspects]
+            judged, said = (tensors[f"{who}_probs"].argmax(dim=1) for who in ("judge", "victim"))
+            if suspects != "type1":
+                fooled = (said != tensors["y"]) & (judged == tensors["y"])
+                assert counted == {str(number) for number in tensors["index"][fooled].tolist()}
+        for detector, area in (one["areas"] or {}).items():
+            sides = [
+                [float(row[detector]) for row in rows if row["picture"] == name and row["index"] in counted]
+                for name in (suspects, others)
+            ]
+            truth = np.repeat([1, 0], len(counted))
+            assert area["estimate"] == pytest.approx(metrics.roc_auc_score(truth, np.concatenate(sides)))
+    assert (run[0] / "figures" / "detectors.png").stat().st_size > 0
+
+
+def test_perturbed_pixels_json_follows_from_the_tensors(run: tuple[Path, Answer]) -> None:
+    """By thresholds instead of places: where no pixels are tied, the region is what lies above a quantile."""
+    content = json.loads((run[0] / "perturbed_pixels.json").read_text())
+    assert "pgd" in content
+    for name, told in content.items():
+        with (run[0] / "perturbed_pixels.csv").open(newline="") as file:
+            rows = {int(row["index"]): row for row in csv.DictReader(file) if row["attack"] == name}
+        assert told["images"] == len(rows)
+        tensors = load_file(run[0] / f"{name}.safetensors")
+        for position, number in enumerate(tensors["index"].tolist()):
+            if number not in rows:
+                continue
+            maps = functional.interpolate(
+                tensors["cam_x"][position][None].double(), (16, 16), mode="bilinear", align_corners=False
+            )[0]
+            moved = (tensors["x_adv"] - tensors["x"])[position, 0].double().square()
+            for measure, label in (("true", tensors["y"]), ("target", tensors["target"])):
+                one = maps[label[position]].flatten()
+                inside = moved.flatten()[one.argsort(descending=True)[:77]].sum() / moved.sum()  # 0.3 · 256
+                assert float(rows[number][measure]) == pytest.approx(inside.item(), abs=0.02)
+        for measure in ("true", "target", "others", "random"):
+            values = [float(row[measure]) for row in rows.values()]
+            assert told[measure]["estimate"] == pytest.approx(np.mean(values), abs=1e-5)
+        assert told["random"]["estimate"] == pytest.approx(77 / 256, abs=1e-5)
+    assert (run[0] / "figures" / "perturbed_pixels.png").stat().st_size > 0

@@ -42,7 +42,7 @@ def top_iou(before: Tensor, after: Tensor, positions: int) -> Tensor:
     Raises:
         ValueError: `positions` is not in [1, hw].
     """
-    one, other = _top(before.flatten(1), positions), _top(after.flatten(1), positions)
+    one, other = highest(before.flatten(1), positions), highest(after.flatten(1), positions)
     return torch.minimum(one, other).sum(dim=1) / torch.maximum(one, other).sum(dim=1)
 
 
@@ -94,6 +94,23 @@ def grid_positions(height: int, width: int) -> Tensor:
     return torch.cartesian_prod(torch.arange(height), torch.arange(width))
 
 
+def highest(values: Tensor, count: int) -> Tensor:
+    """How much of each position belongs to the highest `count` of its row of `(N, hw)`: in [0, 1], sums to `count`.
+
+    Positions tied at the threshold share the places left. NaN where a row holds NaN.
+
+    Raises:
+        ValueError: `count` is not in [1, hw].
+    """
+    if not 1 <= count <= values.shape[1]:
+        raise ValueError(f"{count} of {values.shape[1]} positions can't be the highest")
+    threshold = values.topk(count, dim=1).values[:, -1:]
+    above, level = values > threshold, values == threshold
+    left = count - above.sum(dim=1, keepdim=True)
+    parts = above.to(values.dtype) + level * (left / level.sum(dim=1, keepdim=True)).to(values.dtype)
+    return torch.where(values.isnan(), torch.nan, parts)
+
+
 def _correlation(one: Tensor, other: Tensor) -> Tensor:
     # Asked of the values, for what is left of a constant less its mean may be rounding.
     flat = (one == one[:, :1]).all(dim=1) | (other == other[:, :1]).all(dim=1)
@@ -108,14 +125,3 @@ def _ranks(values: Tensor) -> Tensor:
     below = torch.searchsorted(ordered, values)
     up_to = torch.searchsorted(ordered, values, right=True)
     return torch.where(values.isnan(), torch.nan, (below + up_to + 1).to(values.dtype) / 2)
-
-
-def _top(values: Tensor, count: int) -> Tensor:
-    """How much of each position belongs to the highest `count` of its row: rows sum to `count`."""
-    if not 1 <= count <= values.shape[1]:
-        raise ValueError(f"{count} of {values.shape[1]} positions can't be the highest")
-    threshold = values.topk(count, dim=1).values[:, -1:]
-    above, level = values > threshold, values == threshold
-    left = count - above.sum(dim=1, keepdim=True)
-    parts = above.to(values.dtype) + level * (left / level.sum(dim=1, keepdim=True)).to(values.dtype)
-    return torch.where(values.isnan(), torch.nan, parts)

@@ -11,10 +11,14 @@ from cam_adv.data.splits import ImageSplits
 from cam_adv.evaluation.assessment import Assessment, assess
 from cam_adv.evaluation.opinions import Witnesses
 from cam_adv.hardware.devices import main_device
+from cam_adv.kinds.detectors import detect
 from cam_adv.kinds.movement import Attacked, class_curves
+from cam_adv.kinds.perturbed_pixels import perturbed_pixels
 from cam_adv.kinds.scores import Scores
 from cam_adv.networks.predictions import in_batches
 from cam_adv.report import files, terminal
+from cam_adv.report.detectors import report_detectors
+from cam_adv.report.perturbed_pixels import report_perturbed_pixels
 from cam_adv.report.roc import draw_roc, print_roc, roc_content
 from cam_adv.run_folder import BATCHES
 from cam_adv.settings import Settings
@@ -79,4 +83,7 @@ def report(
     save_tensors(scores.tensors() | labels, folder / "scores.safetensors")
     draw_roc(curves, names, heading, figures / "roc.png")
     print_roc(curves, names, plan, heading)
+    report_detectors(detect(assessments, witnesses, plan, settings.seed), plan, selection.index, folder)
+    pixels = perturbed_pixels(assessments, plan, settings.seed)
+    report_perturbed_pixels(pixels, assessments, plan.perturbed_pixels, names, selection.index, folder)
     files.write_summary(roc_content(curves, names, plan), folder / "roc.json")
