@@ -19,7 +19,7 @@ from cam_adv.naming import file_name
 
 CONFIG = "config.yaml"
 RECORD = "job.json"
-RESULTS = ("summary.json", "agreement.json", "reliability.json", "bound.json", "roc.json")
+RESULTS = ("summary.json", "agreement.json", "reliability.json", "bound.json", "roc.json", "defence.json")
 """One for each stage that has more to tell than a training. Written last: where one stands, the run is finished."""
 
 BATCHES = "batches"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -31,7 +31,18 @@ Index = Annotated[Integer, Field(ge=0)]
 Seed = Annotated[Integer, Field(ge=0, lt=2**31)]
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 Key = Annotated[str, Field(pattern=r"^\w+$")]
-Stage = Literal["victim", "judge", "surrogates", "generator", "attack", "agreement", "reliability", "bound", "kinds"]
+Stage = Literal[
+    "victim",
+    "judge",
+    "surrogates",
+    "generator",
+    "attack",
+    "agreement",
+    "reliability",
+    "bound",
+    "kinds",
+    "defence",
+]
 Kind = Literal["type1", "type2"]
 """Type I: the picture becomes another class and the victim's answer stays. Type II: the other way round."""
 Norm = Literal["l1", "l2", "linf"]
@@ -504,6 +515,16 @@ class BoundSettings(Section):
     search: SearchSettings
 
 
+def _both_kinds(path: str, attacks: Mapping[str, AttackSettings]) -> None:
+    """Refuse a comparison of the kinds in which one is missing."""
+    for kind, example in (("type1", "type1"), ("type2", "pgd")):
+        if all(attack.kind != kind for attack in attacks.values()):
+            raise UserError(
+                f"{path}={list(attacks)} has no attack of {kind}, so there is nothing to set beside.",
+                f"Add one, such as +attack@{path}.another={example}.",
+            )
+
+
 class DetectorSettings(Section):
     """How feature squeezing squeezes, and from which area on a detector is said to see an attack."""
 
@@ -532,12 +553,7 @@ class KindsSettings(Section):
 
     @model_validator(mode="after")
     def _both_kinds_are_there(self) -> "KindsSettings":
-        for kind in get_args(Kind):
-            if all(attack.kind != kind for attack in self.attacks.values()):
-                raise UserError(
-                    f"kinds.attacks={list(self.attacks)} has no attack of {kind}, so there is nothing to set beside.",
-                    f"Add one, such as +attack@kinds.attacks.another={'type1' if kind == 'type1' else 'pgd'}.",
-                )
+        _both_kinds("kinds.attacks", self.attacks)
         return self
 
     @model_validator(mode="after")
@@ -556,6 +572,41 @@ class KindsSettings(Section):
         return self
 
 
+class DefenceSettings(Section):
+    """What stage "defence" trains with, what it tests with, and what would count."""
+
+    train: AnyAttack
+    attacks: dict[Key, AnyAttack]
+    trainings: Annotated[list[Literal["type1", "type2", "both"]], Field(min_length=1)]
+    images: Count
+    share: Share
+    adversarial_radius: Positive
+    test_images: Count
+    matters: Share
+
+    @model_validator(mode="after")
+    def _type2_is_trained_against_otherwise(self) -> "DefenceSettings":
+        if self.train.kind != "type1":
+            raise UserError(
+                f"defence.train is {self.train.name}, a Type II attack, but it makes the pictures to train with "
+                "against Type I.",
+                "Choose a Type I attack, such as attack@defence.train=type1; against Type II there is "
+                "defence.adversarial_radius.",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _both_kinds_are_there(self) -> "DefenceSettings":
+        _both_kinds("defence.attacks", self.attacks)
+        return self
+
+    @model_validator(mode="after")
+    def _trainings_differ(self) -> "DefenceSettings":
+        if len(set(self.trainings)) < len(self.trainings):
+            raise UserError(f"defence.trainings={self.trainings} names one twice.", "Name each once.")
+        return self
+
+
 class Settings(Section):
     dataset: DatasetSettings
     model: ModelSettings
@@ -565,6 +616,7 @@ class Settings(Section):
     reliability: ReliabilitySettings
     bound: BoundSettings
     kinds: KindsSettings
+    defence: DefenceSettings
     stage: Stage
     name: Name
     seed: Seed
@@ -578,6 +630,9 @@ class Settings(Section):
         """Those that the stage may make, by their paths in the config."""
         if self.stage == "kinds":
             return {f"kinds.attacks.{name}": attack for name, attack in self.kinds.attacks.items()}
+        if self.stage == "defence":
+            testing = {f"defence.attacks.{name}": attack for name, attack in self.defence.attacks.items()}
+            return {"defence.train": self.defence.train, **testing}
         return {"attack": self.attack}
 
     @model_validator(mode="after")
@@ -595,6 +650,24 @@ class Settings(Section):
                     "hardware.compile=true makes one piece.",
                     f"Use hardware.compile=false, or {path}.weights.cam=0.",
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _victim_can_be_defended(self) -> "Settings":
+        training = self.model.victim.training
+        if self.stage != "defence":
+            return self
+        if training is None:
+            raise UserError(
+                "stage=defence trains the victim anew, but this one comes trained.",
+                "Give it a model.victim.training, or choose another model/victim.",
+            )
+        if training.adversarial_radius > 0:
+            raise UserError(
+                f"model.victim.training.adversarial_radius={training.adversarial_radius} defends the victim already, "
+                "beside which stage=defence would compare its trainings.",
+                "Set model.victim.training.adversarial_radius=0, and defence.adversarial_radius to what is compared.",
+            )
         return self
 
     @model_validator(mode="after")
@@ -628,9 +701,11 @@ def check_classes(settings: Settings, num_classes: int) -> None:
     Raises:
         UserError: a source, a target or a picture names a class outside [0, num_classes).
     """
-    named: dict[str, Any] = {"attack.source": settings.attack.source}
-    if isinstance(settings.attack, LatentAttackSettings):
-        named["attack.target"] = settings.attack.target
+    named: dict[str, Any] = {}
+    for path, attack in settings.attacks.items():
+        named[f"{path}.source"] = attack.source
+        if isinstance(attack, LatentAttackSettings):
+            named[f"{path}.target"] = attack.target
     if settings.stage == "reliability" and settings.reliability.targets >= num_classes:
         raise UserError(
             f"reliability.targets={settings.reliability.targets}, but an image of {settings.dataset.name} has "

@@ -16,7 +16,7 @@ from cam_adv.networks.predictions import unit
 from cam_adv.overrides import Value
 from cam_adv.report import files, terminal
 from cam_adv.settings import Settings, check_classes
-from cam_adv.stages import agreement, attack, bound, kinds, reliability
+from cam_adv.stages import agreement, attack, bound, defence, kinds, reliability
 from cam_adv.training.workshop import Workshop
 
 
@@ -64,6 +64,8 @@ def _run(settings: Settings, folder: Path, config: str, overrides: Mapping[str, 
     workshop = Workshop(splits, settings.dataset.name, store, settings.hardware, run_folder.began(folder))
     if settings.stage == "reliability":
         return reliability.run(settings, splits, workshop, folder, config)
+    if settings.stage == "defence":
+        return defence.run(settings, splits, workshop, folder, config)
     attacks = settings.attacks.values()
     models = workshop.models(settings.model, settings.stage, any(one.asks_surrogates for one in attacks))
     if models.victim is not None and any(one.holds_map for one in attacks):

@@ -36,6 +36,7 @@ def select(
     source: int | None,
     target: TargetRule,
     seed: int,
+    key: str = "attack.images",
 ) -> Selection:
     """Draw images that may be attacked and give each a target other than its label.
 
@@ -48,6 +49,7 @@ def select(
         target: "random": uniform over the other classes; "next": y + 1 mod K; "every": each ordered pair
             (y, y') equally often; a class: that one, for images of the other classes.
         seed: of the explicit generator.
+        key: of the config, by which `count` was asked for.
 
     Raises:
         UserError: there are fewer eligible images than asked for.
@@ -61,12 +63,12 @@ def select(
     pool = wanted.nonzero().squeeze(1)
     pool = pool[torch.randperm(len(pool), generator=generator)]
     if target == "every":
-        return _every_pair(labels, pool, num_classes, count)
+        return _every_pair(labels, pool, num_classes, count, key)
     if len(pool) < count:
         raise UserError(
-            f"attack.images={count}, but only {len(pool)} test images"
+            f"{key}={count}, but only {len(pool)} images"
             f"{'' if source is None else f' of class {source}'} can be attacked.",
-            f"Set attack.images to {len(pool)} or less.",
+            f"Set {key} to {len(pool)} or less.",
         )
     index = pool[:count].sort().values
     y = labels[index]
@@ -128,7 +130,7 @@ def first_of_each(labels: Tensor, eligible: Tensor, pairs: Sequence[tuple[int, i
     return Selection(chosen, labels[chosen], torch.tensor([target for _, target in pairs], dtype=torch.long))
 
 
-def _every_pair(labels: Tensor, pool: Tensor, num_classes: int, count: int) -> Selection:
+def _every_pair(labels: Tensor, pool: Tensor, num_classes: int, count: int, key: str) -> Selection:
     """Deal the images of each class, in the pool's order, to the other classes in turn."""
     pairs = num_classes * (num_classes - 1)
     share = torch.full((pairs,), count // pairs)
@@ -139,9 +141,9 @@ def _every_pair(labels: Tensor, pool: Tensor, num_classes: int, count: int) -> S
         needed = int(shares.sum())
         if len(members) < needed:
             raise UserError(
-                f"attack.images={count} over all {pairs} ordered pairs needs {needed} images of class {source}, "
-                f"but only {len(members)} test images of it can be attacked.",
-                f"Lower attack.images to at most {len(members) * num_classes}.",
+                f"{key}={count} over all {pairs} ordered pairs needs {needed} images of class {source}, "
+                f"but only {len(members)} images of it can be attacked.",
+                f"Lower {key} to at most {len(members) * num_classes}.",
             )
         index.append(members[:needed])
         offsets = torch.arange(1, num_classes).repeat_interleave(shares)

@@ -45,7 +45,7 @@ def assess(result: AttackResult, witnesses: Witnesses, splits: ImageSplits, plan
         witnesses.ask(result.x, result.z0),
         witnesses.ask(witnesses.draw(result.z0), result.z0),
         on_x_adv,
-        _judge(plan, result, on_x_adv),
+        judge(plan, result, on_x_adv),
         measure(result.x, result.x_adv, seen, witnesses.judge, splits.train, splits.test, witnesses.device),
     )
 
@@ -55,7 +55,8 @@ def to_be_seen(kind: Kind, result: AttackResult) -> Tensor:
     return result.target if kind == "type1" else result.y
 
 
-def _judge(plan: AttackSettings, result: AttackResult, on_x_adv: Opinions) -> Verdict:
+def judge(plan: AttackSettings, result: AttackResult, on_x_adv: Opinions) -> Verdict:
+    """The verdict on every x', by the rule of the attack's kind."""
     if plan.kind == "type2":
         return type2_verdict(on_x_adv.victim, on_x_adv.judge, result.y)
     assert isinstance(plan, LatentAttackSettings)  # the only attacks of Type I

@@ -1,0 +1,1 @@
+"""What adversarial training does against each kind of attack."""
