@@ -186,7 +186,7 @@ def plan() -> KindsSettings:
 def moved(plan: KindsSettings) -> list[ClassCurves]:
     """Two classes, of which scores are each other's negative. Validation: negatives of class 0 score −9, …, 0."""
     validation = torch.cat([torch.arange(-9.0, 1), torch.full((10,), 50.0)])
-    test = torch.tensor([5.0, 4, 3, -2, -6, -7, 1, -8])
+    test = torch.tensor([5.0, 4, 3, -2, -6, -1, 1, -8])
     attacked = {"type2": [-3.0, 2, 4, -9, 9, 9], "type1": [3.0, -4, 5, 9, 9, 9]}
 
     def both(scores: Tensor) -> Tensor:
@@ -203,16 +203,16 @@ def moved(plan: KindsSettings) -> list[ClassCurves]:
 
 
 def test_movements_by_hand(moved: list[ClassCurves]) -> None:
-    """One of ten negatives lies above −1: that is the threshold of class 0."""
+    """One of ten negatives lies above −1: that is the threshold of class 0, which a score of −1 does not pass."""
     of_class = moved[0]
     assert (of_class.clean.positives, of_class.clean.negatives, of_class.clean.threshold) == (4, 4, -1)
     assert (of_class.clean.tpr, of_class.clean.fpr) == (wilson(3, 4), wilson(1, 4))
-    assert of_class.clean.auc.estimate == 15 / 16  # −2 is below 1
+    assert of_class.clean.auc.estimate == 14 / 16  # −2 is below −1 and 1
     type2, type1 = of_class.movements["type2"], of_class.movements["type1"]
     assert (type2.pictures, type2.left_out, type2.before, type2.after) == (3, 1, wilson(3, 4), wilson(2, 3))
     assert type2.change == newcombe(wilson(2, 3), wilson(3, 4))
     assert type2.sources == wilson(3, 3)
-    assert type2.auc.estimate == pytest.approx(11 / 12)  # −3 is below 1
+    assert type2.auc.estimate == pytest.approx(10 / 12)  # −3 is below −1 and 1
     assert (type1.pictures, type1.left_out, type1.before, type1.after) == (2, 2, wilson(1, 4), wilson(1, 2))
     assert type1.change == newcombe(wilson(1, 2), wilson(1, 4))
     assert type1.sources is None
