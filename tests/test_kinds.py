@@ -247,7 +247,7 @@ def test_the_sentence_says_when_there_is_none(moved: list[ClassCurves], plan: Ki
 def test_attacks_are_placed_and_changed(override: str) -> None:
     kinds = settings_from(compose(["experiment=roc", override])).kinds
     assert list(kinds.attacks) == ["type1", "type2_latent", "pgd"]
-    assert (kinds.attacks["pgd"].name, kinds.attacks["pgd"].strength) in [("fgsm", 0.2), ("pgd_l2", 0.1)]
+    assert (kinds.attacks["pgd"].name, kinds.attacks["pgd"].strength) in [("fgsm", 0.1), ("pgd_l2", 0.1)]
 
 
 @pytest.mark.parametrize("dropped", ["~kinds.attacks.pgd", "~attack@kinds.attacks.pgd"])
@@ -301,6 +301,7 @@ def overrides(tiny: list[str]) -> list[str]:
         "experiment=roc",
         "kinds.images=5",
         "kinds.resamples=100",
+        "attack@kinds.attacks.pgd=pgd",
         "kinds.attacks.pgd.strength=0.5",
         *walks,
     ]
