@@ -10,8 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
+from unittest.mock import patch
 
 import hydra
 import numpy as np
@@ -165,26 +168,30 @@ def splits(settings: Settings) -> ImageSplits:
     return load_dataset(settings.dataset)
 
 
-@pytest.fixture
-def command(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Answer]:
-    """The command `cam-adv` with these overrides in `tmp_path`, inside this process."""
-
-    def run(*overrides: str) -> Answer:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["cam-adv", *overrides])
-        handlers = logging.root.handlers[:]
-        code = 0
+def called(overrides: Sequence[str], folder: Path) -> Answer:
+    """The command `cam-adv` with these overrides in that folder, inside this process, which has imported all."""
+    handlers, out, err = logging.root.handlers[:], StringIO(), StringIO()
+    code = 0
+    with (
+        chdir(folder),
+        patch.object(sys, "argv", ["cam-adv", *overrides]),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
         try:
             cli.main()
         except SystemExit as ending:
             code = ending.code
         finally:
-            logging.root.handlers[:] = handlers  # Hydra's write to streams that pytest closes
-        return Answer(code, *capsys.readouterr())
+            logging.root.handlers[:] = handlers  # Hydra's write to streams that end here
+    return Answer(code, out.getvalue(), err.getvalue())
 
-    return run
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Answer]:
+    """`called` in `tmp_path`, where the test stays."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *overrides: called(overrides, tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -249,8 +256,8 @@ def stored(root: Path) -> dict[str, int]:
 
 
 @pytest.fixture(scope="session")
-def study(cam_adv: Callable[..., Answer], tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Study:
+def study(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Study:
     root = tmp_path_factory.mktemp("study")
-    answer = cam_adv([*tiny, "hydra.run.dir=first"], root)
+    answer = called([*tiny, "hydra.run.dir=first"], root)
     assert answer.code == 0, answer.err
     return Study(root, root / "first", load_file(root / "first" / "attack.safetensors"), stored(root))

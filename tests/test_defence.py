@@ -1,13 +1,14 @@
 """Training with attacked pictures: what is added, when it counts as help, and the stage."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import Answer, Study, compose, stored
+from conftest import Answer, Study, called, compose, stored
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -160,17 +161,23 @@ class Defended:
         return load_file(self.folder / f"{training}_{attack}.safetensors")
 
     @property
+    def root(self) -> Path:
+        return self.folder.parent
+
+    @property
     def content(self) -> dict:
         return json.loads((self.folder / "defence.json").read_text())
 
 
 @pytest.fixture(scope="module")
-def defended(cam_adv: Callable[..., Answer], overrides: list[str], study: Study) -> Defended:
-    """A run on the models of the first study."""
-    before = stored(study.root)
-    answer = cam_adv([*overrides, "hydra.run.dir=defended"], study.root)
+def defended(overrides: list[str], study: Study, tmp_path_factory: pytest.TempPathFactory) -> Defended:
+    """A run on copies of the first study's models: it adds others, and the study's store is everybody's."""
+    root = tmp_path_factory.mktemp("defence")
+    shutil.copytree(study.root / "outputs" / "models", root / "outputs" / "models")
+    before = stored(root)
+    answer = called([*overrides, "hydra.run.dir=defended"], root)
     assert answer.code == 0, answer.err
-    return Defended(study.root / "defended", answer, before, stored(study.root))
+    return Defended(root / "defended", answer, before, stored(root))
 
 
 class TestStage:
@@ -234,12 +241,17 @@ class TestStage:
         assert (defended.folder / "figures" / "defence.png").stat().st_size > 0
 
     def test_once_more_retrains_nothing(
-        self, defended: Defended, command: Callable[..., Answer], overrides: list[str], study: Study, tmp_path: Path
+        self, defended: Defended, command: Callable[..., Answer], overrides: list[str], tmp_path: Path
     ) -> None:
-        some = [*overrides, "defence.trainings=[type1]", f"outputs={study.root / 'outputs'}", "hydra.run.dir=again"]
+        some = [
+            *overrides,
+            "defence.trainings=[type1]",
+            f"outputs={defended.root / 'outputs'}",
+            "hydra.run.dir=again",
+        ]
         answer = command(*some)
         assert answer.code == 0, answer.err
-        assert stored(study.root) == defended.after
+        assert stored(defended.root) == defended.after
         again = load_file(tmp_path / "again" / "pictures.safetensors")
         assert all(
             torch.equal(value, again[name])

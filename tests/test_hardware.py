@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import ONE_THREAD, Answer, Study, compose, stored
+from conftest import ONE_THREAD, Answer, Study, called, compose, stored
 from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from safetensors.torch import load_file
@@ -136,9 +136,9 @@ TWO = ("hardware=cpu_ddp", "hardware.devices=2")
 
 
 @pytest.fixture(scope="module")
-def alone(study: Study, cam_adv: Callable[..., Answer], tiny: list[str]) -> list[Path]:
+def alone(study: Study, tiny: list[str]) -> list[Path]:
     """The jobs of a sweep in a single process."""
-    answer = cam_adv(["-m", *tiny, *SWEPT, "hydra.sweep.dir=alone"], study.root)
+    answer = called(["-m", *tiny, *SWEPT, "hydra.sweep.dir=alone"], study.root)
     assert answer.code == 0, answer.err
     folders = jobs(study.root / "alone")
     assert verdicts(folders[0]) != verdicts(folders[1])  # a process with another job's strength would be noticed
@@ -213,17 +213,24 @@ def test_a_refusal_ends_every_process(tiny: list[str], tmp_path: Path) -> None:
     assert not (tmp_path / "outputs" / "models").exists()
 
 
+@pytest.fixture(scope="module")
+def trained(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
+    """The overrides of two trainings, one with batch norm, and the store that one process left."""
+    plain = ["-m", *(override for override in tiny if "victim.network.widths" not in override)]
+    plain += ["stage=victim", "model/victim=mlp,gap_cnn", "model.victim.training.epochs=2"]
+    root = tmp_path_factory.mktemp("trained")
+    answer = called([*plain, "outputs=alone"], root)
+    assert answer.code == 0, answer.err
+    return plain, root / "alone" / "models"
+
+
 @TWO_CORES
 @pytest.mark.parametrize("how", ["spawned", "two machines"])
 def test_two_processes_train_what_one_trains(
-    command: Callable[..., Answer], cam_adv: Callable[..., Answer], tiny: list[str], tmp_path: Path, how: str
+    trained: tuple[list[str], Path], cam_adv: Callable[..., Answer], tmp_path: Path, how: str
 ) -> None:
     """Gradients of two halves have the whole batch's mean. Its statistics can't be halved: one process trains."""
-    plain = ["-m", *(override for override in tiny if "victim.network.widths" not in override)]
-    plain += ["stage=victim", "model/victim=mlp,gap_cnn", "model.victim.training.epochs=2"]
-    alone = command(*plain, "outputs=alone")
-    assert alone.code == 0, alone.err
-    plain += ["hardware=cpu_ddp", "outputs=shared"]
+    plain, alone = [*trained[0], "hardware=cpu_ddp", "outputs=shared"], trained[1]
     if how == "spawned":
         shared = [cam_adv([*plain, "hardware.devices=2"], tmp_path)]
     else:
@@ -237,10 +244,8 @@ def test_two_processes_train_what_one_trains(
     assert all(answer.code == 0 for answer in shared), [answer.err for answer in shared]
     for network, rounding in (("mlp", 1e-4), ("gap_cnn", 0.0)):
         one, two = (
-            torch.load(
-                next((tmp_path / outputs / "models").glob(f"victim-{network}-*/model.ckpt")), weights_only=True
-            )
-            for outputs in ("alone", "shared")
+            torch.load(next(models.glob(f"victim-{network}-*/model.ckpt")), weights_only=True)
+            for models in (alone, tmp_path / "shared" / "models")
         )
         assert one["global_step"] == two["global_step"] > 1
         assert any("running_var" in name for name in one["state_dict"]) == (network == "gap_cnn")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Answer, Study, compose
+from conftest import Answer, Study, called, compose
 from safetensors.torch import load_file
 from sklearn import metrics
 from torch import Tensor
@@ -308,9 +308,9 @@ def overrides(tiny: list[str]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def run(cam_adv: Callable[..., Answer], overrides: list[str], study: Study) -> tuple[Path, Answer]:
+def run(overrides: list[str], study: Study) -> tuple[Path, Answer]:
     """The folder of a run on the models of the first study."""
-    answer = cam_adv([*overrides, "hydra.run.dir=kinds"], study.root)
+    answer = called([*overrides, "hydra.run.dir=kinds"], study.root)
     assert answer.code == 0, answer.err
     return study.root / "kinds", answer
 
@@ -376,10 +376,8 @@ def test_report_is_told_and_drawn(run: tuple[Path, Answer]) -> None:
     assert not (run[0] / "batches").exists()
 
 
-def test_a_finished_run_is_left_alone(
-    cam_adv: Callable[..., Answer], overrides: list[str], run: tuple[Path, Answer], study: Study
-) -> None:
-    again = cam_adv([*overrides, "hydra.run.dir=kinds", "resume=kinds"], study.root)
+def test_a_finished_run_is_left_alone(overrides: list[str], run: tuple[Path, Answer], study: Study) -> None:
+    again = called([*overrides, "hydra.run.dir=kinds", "resume=kinds"], study.root)
     assert "Nothing is left to do" in again.out
 
 

@@ -277,25 +277,6 @@ class TestAgain:
         assert pairs.bincount(minlength=9).tolist() == [0, 2, 2, 2, 0, 2, 2, 2, 0]
         assert Path("every/figures/matrix.png").exists()
 
-    def test_a_sweep_bounds_each_walk_by_its_strength(
-        self, study: Study, cam_adv: Callable[..., Answer], tiny: list[str]
-    ) -> None:
-        """The middle job can't run: the others do, and its reason is told at the end."""
-        swept = ["--multirun", *tiny, "attack.strength=0.25,-1,0.5", "hydra.sweep.dir=sweep"]
-        answer = cam_adv(swept, study.root)
-        assert answer.code == 2
-        assert "attack.strength=-1" in answer.err
-        assert "Traceback" not in answer.err
-        folders = sorted(path.parent for path in (study.root / "sweep").glob("*/attack.safetensors"))
-        assert [folder.name.split("_")[0] for folder in folders] == ["0", "2"]
-        for folder, strength in zip(folders, (0.25, 0.5), strict=True):
-            assert OmegaConf.load(folder / "config.yaml").attack.strength == strength
-            tensors = load_file(folder / "attack.safetensors")
-            assert torch.equal(tensors["x"], study.tensors["x"])
-            assert distance(tensors).max() <= strength + 1e-5
-            assert (tensors["path"] - tensors["z0"].unsqueeze(1)).norm(dim=2).max() >= 0.9 * strength
-        assert stored(study.root) == study.store
-
 
 def test_class_names_need_not_be_file_names(tmp_path: Path) -> None:
     """One of FashionMNIST's classes is T-shirt/top."""

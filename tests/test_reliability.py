@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Answer, compose, killed
+from conftest import Answer, called, compose, killed
 from hydra.utils import instantiate
 from PIL import Image
 from safetensors.torch import load_file
@@ -602,9 +602,7 @@ class TestStudy:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def folder(
-        cls, cam_adv: Callable[..., Answer], tiny: list[str], tmp_path_factory: pytest.TempPathFactory
-    ) -> Path:
+    def folder(cls, tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
         overrides = [
             *STUDY,
             "reliability.confidence=0.5",
@@ -621,7 +619,7 @@ class TestStudy:
         root = tmp_path_factory.mktemp("reliability")
         # All that follows holds of a study that was killed when one victim of two was done with.
         killed([*tiny, *overrides, "hydra.run.dir=run"], root, "run/batches/observed_*.safetensors")
-        answer = cam_adv([*tiny, *overrides, "resume=run"], root)
+        answer = called([*tiny, *overrides, "resume=run"], root)
         assert answer.code == 0, answer.err
         assert "H3 concealment" in answer.out
         return root / "run"

@@ -9,10 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import Answer, compared
+import torch
+from conftest import Answer, Study, compared, stored
 from matplotlib.colors import same_color
 from omegaconf import OmegaConf
 from PIL import Image
+from safetensors.torch import load_file
 
 from cam_adv.errors import UserError
 from cam_adv.evaluation.intervals import Rate
@@ -316,14 +318,22 @@ class TestCommand:
 
 
 class TestSweep:
-    def test_ends_with_its_table(self, command: Callable[..., Answer], tiny: list[str], tmp_path: Path) -> None:
+    def test_ends_with_its_table(
+        self, command: Callable[..., Answer], tiny: list[str], study: Study, tmp_path: Path
+    ) -> None:
         """The middle job can't run; Hydra raises its error at the end, and the table is there all the same."""
         sweep = tmp_path / "sweep"
-        answer = command("--multirun", *tiny, "attack.strength=0.25,-1,4", f"hydra.sweep.dir={sweep}")
+        overrides = ["--multirun", *tiny, f"outputs={study.root / 'outputs'}", f"hydra.sweep.dir={sweep}"]
+        answer = command(*overrides, "attack.strength=0.25,-1,0.5")
         assert answer.code == 2, answer.err
         assert "cam-adv: attack.strength=-1" in answer.err
+        assert "Traceback" not in answer.err
         first, second, third = read_csv(sweep)
-        for row, strength in ((first, "0.25"), (third, "4")):
+        for row, strength in ((first, "0.25"), (third, "0.5")):
+            tensors, bound = load_file(sweep / row["folder"] / "attack.safetensors"), float(strength)
+            assert torch.equal(tensors["x"], study.tensors["x"])
+            assert (tensors["z"] - tensors["z0"]).norm(dim=1).max() <= bound + 1e-5
+            assert (tensors["path"] - tensors["z0"].unsqueeze(1)).norm(dim=2).max() >= 0.9 * bound
             assert (row["status"], row["attack.strength"], row["reason"]) == ("finished", strength, "")
             result = json.loads((sweep / row["folder"] / "summary.json").read_text())
             for question in ("success", "kept", "changed", "success_confident"):
@@ -338,18 +348,19 @@ class TestSweep:
         assert [row["folder"] for row in read_csv(sweep)] == [
             "0_attack.strength=0.25",
             "1_attack.strength=-1",
-            "2_attack.strength=4",
+            "2_attack.strength=0.5",
         ]
         _, _, runs = compared(tmp_path)
         assert {name: run.asked["attack.strength"] for name, run in runs.items()} == {
             "sweep/0_attack.strength=0.25": 0.25,
-            "sweep/2_attack.strength=4": 4,
+            "sweep/2_attack.strength=0.5": 0.5,
         }
         told = answer.out[answer.out.index("without an attack's result: 1 of 3 jobs") :]
         assert told.index("attack.strength=-1") < told.index("results: 2 of 3 jobs")
         assert not list(tmp_path.rglob("*.part"))
 
-        again = command("--multirun", *tiny, "attack.strength=0.25,-1,4", f"hydra.sweep.dir={sweep}")
+        assert stored(study.root) == study.store
+        again = command(*overrides, "attack.strength=0.25,-1,0.5")
         assert "belongs to another run" in again.err
         assert [row["status"] for row in read_csv(sweep)] == ["finished", "failed", "finished"]
 

@@ -2,13 +2,12 @@
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import Answer, Study, compose
+from conftest import Answer, Study, called, compose
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -251,11 +250,11 @@ JOBS = ("type2_latent", "pgd")
 
 
 @pytest.fixture(scope="module")
-def sweep(cam_adv: Callable[..., Answer], tiny: list[str], study: Study) -> tuple[Path, Answer]:
+def sweep(tiny: list[str], study: Study) -> tuple[Path, Answer]:
     """The folder of a sweep over two Type II attacks, on the models of the first study."""
     of_latent_attacks = ("attack.confidence=", "attack.learning_rate=", "attack.steps=")
     shared = [override for override in tiny if not override.startswith(of_latent_attacks)]
-    answer = cam_adv(
+    answer = called(
         ["-m", *shared, f"attack={','.join(JOBS)}", "attack.strength=3", "hydra.sweep.dir=type2"], study.root
     )
     assert answer.code == 0, answer.err

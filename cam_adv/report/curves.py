@@ -13,6 +13,11 @@ from torch import Tensor
 from cam_adv.report.style import COLORS, DASHES, DPI, HEADING_SIZE, LEGEND, LOG_SPAN, PANEL, QUIET
 
 PANELS_A_ROW = 3
+# Inches. Places are fixed: to let matplotlib look for them takes a second of every run.
+LEFT, RIGHT, BOTTOM, TOP = 0.42, 0.1, 0.42, 0.22  # of a panel, around its axes
+HEADING, FOOT = 0.27, 0.2  # of the figure
+LINE = 0.14  # of a legend
+LEGEND_BELOW = 4.5  # its axes, in sizes of its font
 
 
 def quartiles(term: Tensor) -> Tensor:
@@ -30,14 +35,14 @@ def terms_figure(steps: Tensor, terms: Mapping[str, Tensor], heading: str) -> Fi
     steps: (F,), the attack's step of each recorded frame. terms: name -> (N, F), NaN where an image has no
     value.
     """
-    figure, panels = _panels(len(terms), heading)
+    figure, panels = _panels(len(terms), heading, 0)
     at = steps.detach().cpu().numpy()
     for axes, (name, term) in zip(panels, terms.items(), strict=True):
         low, median, high = quartiles(term).numpy()
         axes.fill_between(at, low, high, color=COLORS[0], alpha=0.22, linewidth=0, label="25-75% of images")
         axes.plot(at, median, color=COLORS[0], linewidth=1.4, label="median")
         _label(axes, name, "attack step")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower right", ncols=2, **LEGEND)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="lower right", ncols=2, **LEGEND)
     return figure
 
 
@@ -53,7 +58,8 @@ def training_figure(
 
     A panel whose positive values span more than two decades has a logarithmic axis.
     """
-    figure, panels = _panels(len(curves), "training")
+    lines = max((ceil(len(named) / 2) for named in curves.values()), default=0)
+    figure, panels = _panels(len(curves), "training", lines)
     for axes, (model, named) in zip(panels, curves.items(), strict=True):
         for index, (name, (epochs, values)) in enumerate(named.items()):
             (line,) = axes.plot(epochs, values, label=name, linewidth=1.2, color=COLORS[index % len(COLORS)])
@@ -64,26 +70,34 @@ def training_figure(
             axes.set_yscale("log")
         _label(axes, model, "epoch")
         if named:
-            axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, borderaxespad=4.5, **LEGEND)
+            pad = LEGEND_BELOW * LEGEND["fontsize"] / 72  # inches, which the legend keeps to the left, too
+            edge = (-(LEFT + pad - 0.04) / (PANEL[0] - LEFT - RIGHT), 0)  # of the panel, in widths of its axes
+            short = LEGEND | {"handlelength": 1.0, "columnspacing": 0.8, "handletextpad": 0.4}
+            axes.legend(loc="upper left", bbox_to_anchor=edge, ncols=2, borderaxespad=LEGEND_BELOW, **short)
     return figure
 
 
 def draw_training(curves: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], path: Path) -> None:
     """Write the training curves as a picture to path; see training_figure."""
-    figure = training_figure(curves)
-    # The legends shrink the panels, which changes their tick labels: the second layout knows the final ones.
-    figure.draw_without_rendering()
-    figure.savefig(path, dpi=DPI)
+    training_figure(curves).savefig(path, dpi=DPI)
 
 
-def _panels(count: int, heading: str) -> tuple[Figure, list[Axes]]:
+def _panels(count: int, heading: str, lines: int) -> tuple[Figure, list[Axes]]:
+    """`lines`: of the legend that stands under each panel."""
     if count == 0:
         raise ValueError("no curve to draw")
     columns = min(PANELS_A_ROW, count)
-    rows = ceil(count / columns)
-    figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows + 0.25), layout="constrained")
-    figure.suptitle(heading, size=HEADING_SIZE, weight="bold", x=0.01, ha="left")
-    return figure, [figure.add_subplot(rows, columns, position + 1) for position in range(count)]
+    across, down = PANEL[0], PANEL[1] + LINE * lines
+    width, height = across * columns, down * ceil(count / columns) + HEADING + FOOT
+    figure = Figure(figsize=(width, height))
+    figure.text(0.1 / width, 1 - 0.06 / height, heading, size=HEADING_SIZE, weight="bold", va="top")
+    size = ((across - LEFT - RIGHT) / width, (PANEL[1] - BOTTOM - TOP) / height)
+    panels = []
+    for position in range(count):
+        row, column = divmod(position, columns)
+        above = HEADING + row * down + PANEL[1] - BOTTOM
+        panels.append(figure.add_axes(((column * across + LEFT) / width, 1 - above / height, *size)))
+    return figure, panels
 
 
 def _label(axes: Axes, title: str, x: str) -> None:

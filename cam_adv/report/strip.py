@@ -7,8 +7,9 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.image import AxesImage
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 from torch import Tensor
 from torch.nn import functional
 
@@ -78,7 +79,7 @@ def upsample_cam(cam: Tensor, size: tuple[int, int]) -> Tensor:
 
 def text_width(text: str, points: float) -> float:
     """The width in inches of a line of text set at this many points."""
-    return float(TextPath((0, 0), text, size=points).get_extents().width) / 72 if text else 0.0
+    return text_to_path.get_text_width_height_descent(text, FontProperties(size=points), False)[0] / 72
 
 
 def show_picture(axes: Axes, image: Tensor) -> AxesImage:
