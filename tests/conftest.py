@@ -132,6 +132,7 @@ def tiny(pictures: Path) -> list[str]:
         "dataset=image_folder",
         f"dataset.root={pictures}",
         "dataset.size=16",
+        "dataset.pictures=[[0,1]]",
         "model.victim.network.widths=[4,8,12]",
         *[f"model.{role}.training.{change}" for role in ("victim", "judge", "surrogates") for change in training],
         "model.generator.network.latent_size=8",
@@ -258,6 +259,6 @@ def stored(root: Path) -> dict[str, int]:
 @pytest.fixture(scope="session")
 def study(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Study:
     root = tmp_path_factory.mktemp("study")
-    answer = called([*tiny, "hydra.run.dir=first"], root)
+    answer = called([*tiny, "dataset.pictures=[[0,1],[1,0]]", "hydra.run.dir=first"], root)
     assert answer.code == 0, answer.err
     return Study(root, root / "first", load_file(root / "first" / "attack.safetensors"), stored(root))

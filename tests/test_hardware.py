@@ -131,7 +131,7 @@ def jobs(sweep: Path) -> list[Path]:
     return sorted(path.parent for path in sweep.glob("*/job.json"))
 
 
-SWEPT = ("attack.strength=1,4", "dataset.pictures=[[0,1]]")  # 1 bounds most of these walks, 4 none
+SWEPT = ("attack.strength=1,4",)  # 1 bounds most of these walks, 4 none
 TWO = ("hardware=cpu_ddp", "hardware.devices=2")
 
 
@@ -237,12 +237,16 @@ def test_two_processes_train_what_one_trains(
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
+        plain = [
+            *(override for override in plain[1:] if not override.startswith("model/victim=")),
+            "model/victim=mlp",
+        ]
         meet = ["--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1", f"--master-port={port}"]
         plain += ["hardware.nodes=2", "hardware.devices=1"]
         shared = answers(*[torchrun(plain, tmp_path, *meet, f"--node-rank={number}") for number in (0, 1)])
         assert [answer.out.count("victim mlp") for answer in shared] == [1, 0]
     assert all(answer.code == 0 for answer in shared), [answer.err for answer in shared]
-    for network, rounding in (("mlp", 1e-4), ("gap_cnn", 0.0)):
+    for network, rounding in [("mlp", 1e-4), ("gap_cnn", 0.0)][: 2 if how == "spawned" else 1]:
         one, two = (
             torch.load(next(models.glob(f"victim-{network}-*/model.ckpt")), weights_only=True)
             for models in (alone, tmp_path / "shared" / "models")

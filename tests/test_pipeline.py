@@ -229,7 +229,7 @@ class TestFolder:
                 assert high - low > 100, f"{path.name} is blank"
 
     def test_nothing_unfinished_is_left(self, study: Study) -> None:
-        names = [path.name for path in study.root.rglob("*")]
+        names = [path.name for path in study.folder.rglob("*")] + [Path(path).parent.name for path in study.store]
         assert [name for name in names if name.endswith((".part", ".training")) or name.startswith("batch")] == []
 
     def test_store_has_a_recipe_and_figures_for_each_model(self, study: Study) -> None:

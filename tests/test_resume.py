@@ -31,8 +31,8 @@ class TestKilled:
     def test_an_attack_goes_on_with_the_next_batch(
         self, study: Study, command: Callable[..., Answer], tiny: list[str], tmp_path: Path
     ) -> None:
-        slow = [*tiny, f"outputs={study.root / 'outputs'}", "attack.batch_size=3", "dataset.pictures=[[0,1]]"]
-        slow += ["attack.steps=30"]
+        slow = [*tiny, f"outputs={study.root / 'outputs'}", "attack.batch_size=3"]
+        slow += ["attack.steps=20"]
         whole = command(*slow, "hydra.run.dir=whole")
         assert whole.code == 0, whole.err
         killed([*slow, "hydra.run.dir=halved"], tmp_path, "halved/batches/*/batch_00001.safetensors")
@@ -70,7 +70,7 @@ class TestKilled:
         self, study: Study, command: Callable[..., Answer], tiny: list[str]
     ) -> None:
         swept = "attack.strength=1,2,3"
-        quick = ["-m", *tiny, "attack.images=2", "dataset.pictures=[[0,1]]", "name=killed"]
+        quick = ["-m", *tiny, "attack.images=2", "name=killed"]
         quick += [f"outputs={study.root / 'outputs'}"]
         killed([*quick, swept], study.root, f"outputs/multirun/killed/*/1_*/{CONFIG}")
         (sweep,) = (study.root / "outputs" / "multirun" / "killed").iterdir()
@@ -214,7 +214,7 @@ class TestWhichFolder:
     def test_a_resumed_sweep_over_other_values_is_refused_job_by_job(
         self, study: Study, command: Callable[..., Answer], tiny: list[str]
     ) -> None:
-        quick = [*tiny, f"outputs={study.root / 'outputs'}", "attack.images=2", "dataset.pictures=[[0,1]]"]
+        quick = [*tiny, f"outputs={study.root / 'outputs'}", "attack.images=2"]
         sweep = ["-m", *quick, "hydra.sweep.dir=sweep"]
         answer = command(*sweep, "attack.strength=1,2")
         assert answer.code == 0, answer.err

@@ -67,12 +67,12 @@ def test_success_grows_with_strength(tools: Toolbox) -> None:
 
 def test_batch_size_changes_no_verdict_and_a_seed_repeats_itself(tools: Toolbox) -> None:
     """In float32 on trained networks, where sums in another order differ in the last digits."""
-    x, y, target = pictures(tools)
+    x, y, target = (part[-32:] for part in pictures(tools))
     ours = attack(tools, plan(tools, steps=15))
     whole = ours(x, y, target)
     assert torch.equal(ours(x, y, target).z, whole.z)
     expected = vars(verdict(tools, whole))
-    assert 0 < int(expected["success"].sum()) < IMAGES
+    assert 0 < int(expected["success"].sum()) < 32
     for size in (1, 7):
         batches = [ours(*part) for part in zip(x.split(size), y.split(size), target.split(size), strict=True)]
         answers = [vars(verdict(tools, part)) for part in batches]
