@@ -216,10 +216,10 @@ def test_a_refusal_ends_every_process(tiny: list[str], tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def trained(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
     """The overrides of two trainings, one with batch norm, and the store that one process left."""
-    plain = ["-m", *(override for override in tiny if "victim.network.widths" not in override)]
-    plain += ["stage=victim", "model/victim=mlp,gap_cnn", "model.victim.training.epochs=2"]
+    plain = [override for override in tiny if "victim.network.widths" not in override]
+    plain += ["stage=victim", "model.victim.training.epochs=2"]
     root = tmp_path_factory.mktemp("trained")
-    answer = called([*plain, "outputs=alone"], root)
+    answer = called(["-m", *plain, "model/victim=mlp,gap_cnn", "outputs=alone"], root)
     assert answer.code == 0, answer.err
     return plain, root / "alone" / "models"
 
@@ -231,22 +231,21 @@ def test_two_processes_train_what_one_trains(
 ) -> None:
     """Gradients of two halves have the whole batch's mean. Its statistics can't be halved: one process trains."""
     plain, alone = [*trained[0], "hardware=cpu_ddp", "outputs=shared"], trained[1]
+    mlp, networks = [*plain, "model/victim=mlp"], {"mlp": 1e-4}
     if how == "spawned":
-        shared = [cam_adv([*plain, "hardware.devices=2"], tmp_path)]
+        networks["gap_cnn"] = 0.0
+        shared = [cam_adv([*mlp, "hardware.devices=2"], tmp_path)]
+        shared += [called([*plain, "model/victim=gap_cnn", "hardware.devices=2"], tmp_path)]
     else:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        plain = [
-            *(override for override in plain[1:] if not override.startswith("model/victim=")),
-            "model/victim=mlp",
-        ]
         meet = ["--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1", f"--master-port={port}"]
-        plain += ["hardware.nodes=2", "hardware.devices=1"]
-        shared = answers(*[torchrun(plain, tmp_path, *meet, f"--node-rank={number}") for number in (0, 1)])
+        mlp += ["hardware.nodes=2", "hardware.devices=1"]
+        shared = answers(*[torchrun(mlp, tmp_path, *meet, f"--node-rank={number}") for number in (0, 1)])
         assert [answer.out.count("victim mlp") for answer in shared] == [1, 0]
     assert all(answer.code == 0 for answer in shared), [answer.err for answer in shared]
-    for network, rounding in [("mlp", 1e-4), ("gap_cnn", 0.0)][: 2 if how == "spawned" else 1]:
+    for network, rounding in networks.items():
         one, two = (
             torch.load(next(models.glob(f"victim-{network}-*/model.ckpt")), weights_only=True)
             for models in (alone, tmp_path / "shared" / "models")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import CLASS_NAMES, Answer, Study, compared, stored
+from conftest import CLASS_NAMES, Answer, Study, called, compared, stored
 from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file
@@ -242,10 +242,8 @@ class TestFolder:
 
 
 class TestAgain:
-    def test_the_same_seed_gives_the_same_bits(
-        self, study: Study, cam_adv: Callable[..., Answer], tiny: list[str]
-    ) -> None:
-        answer = cam_adv([*tiny, "hydra.run.dir=second"], study.root)
+    def test_the_same_seed_gives_the_same_bits(self, study: Study, tiny: list[str]) -> None:
+        answer = called([*tiny, "hydra.run.dir=second"], study.root)
         assert answer.code == 0, answer.err
         for name in ("attack.safetensors", "results.csv"):
             assert (study.root / "second" / name).read_bytes() == (study.folder / name).read_bytes(), name

@@ -70,10 +70,10 @@ class TestKilled:
         self, study: Study, command: Callable[..., Answer], tiny: list[str]
     ) -> None:
         swept = "attack.strength=1,2,3"
-        quick = ["-m", *tiny, "attack.images=2", "name=killed"]
+        quick = ["-m", *tiny, "attack.images=2", "name=interrupted"]
         quick += [f"outputs={study.root / 'outputs'}"]
-        killed([*quick, swept], study.root, f"outputs/multirun/killed/*/1_*/{CONFIG}")
-        (sweep,) = (study.root / "outputs" / "multirun" / "killed").iterdir()
+        killed([*quick, swept], study.root, f"outputs/multirun/interrupted/*/1_*/{CONFIG}")
+        (sweep,) = (study.root / "outputs" / "multirun" / "interrupted").iterdir()
         before = {folder.name: as_they_are(folder) for folder in sweep.glob("*_*")}
         assert sorted(before) == [f"{number}_attack.strength={number + 1}" for number in range(2)]
         unfinished = before.pop("1_attack.strength=2")
@@ -89,7 +89,7 @@ class TestKilled:
             (str(strength), "finished", "2") for strength in range(1, 4)
         ]
         assert len(list(sweep.glob("*_*"))) == 3
-        assert list((study.root / "outputs" / "multirun" / "killed").iterdir()) == [sweep]
+        assert list((study.root / "outputs" / "multirun" / "interrupted").iterdir()) == [sweep]
         assert stored(study.root) == study.store
 
 
