@@ -15,7 +15,7 @@ from cam_adv.benchmark.machine import matrix_rate
 from cam_adv.errors import UserError
 from cam_adv.writing import write_whole
 
-REPEATS, QUICK = 30, 5
+REPEATS, QUICK = 20, 5
 CASES = {
     "attack": (attack.successes, attack.published_step, attack.step),
     "growth": (attack.growth_in_images, attack.growth_in_steps, attack.memory),
@@ -49,6 +49,10 @@ def main() -> None:
     for case in cases:
         try:
             lines.append(alone(case, QUICK if asked.quick else REPEATS))
+            print(
+                f"{lines[-1].line.case}: {lines[-1].line.ratio:.3g} times as fast as {lines[-1].line.beside}",
+                flush=True,
+            )
         except UserError as error:
             print(f"{case.__module__}.{case.__name__}: {error.what} {error.remedy}")
     content = [_content(measured, rate) for measured in lines]
