@@ -22,7 +22,7 @@ IMAGES = 256
 SLICE = 100
 """Steps of the published walk that are timed; it takes 20,001."""
 
-STEPS = 50
+STEPS = 20
 SIZES = (64, 4096)
 GROWTH_STEPS = 10
 
@@ -164,7 +164,7 @@ def _step(tools: Toolbox, case: str, repeats: int) -> Comparison:
         ours,
         "its bare parts",
         seconds(bare, share),
-        max(2, repeats // 3),
+        max(2, repeats // 5),
         "s",
         1 / 1.1,
         operations(bare) / STEPS,

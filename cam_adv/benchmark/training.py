@@ -25,7 +25,7 @@ from cam_adv.training.classifier import ClassifierModule
 from cam_adv.training.svae_gan import SVAEGAN
 from cam_adv.training.trainer import make_trainer
 
-IMAGES, BATCH, EPOCHS = 4096, 64, 2
+IMAGES, BATCH, EPOCHS = 1024, 64, 3
 RATE = 1e-3
 WIDTHS = [16, 32, 64]  # of the default victim
 ON_CPU = HardwareSettings(
