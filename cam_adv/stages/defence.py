@@ -105,12 +105,12 @@ class _Stage:
     def retrained(self, models: Models, workshop: Workshop) -> dict[str, Models]:
         """By training, the same models with a victim that was trained against what the training names."""
         plan = self.settings.defence
-        cast = {}
+        cast, enlarged = {}, workshop
+        if {"type1", "both"} & set(plan.trainings):
+            splits = with_added(self.splits, self.pictures(models), plan.share)
+            enlarged = replace(workshop, splits=splits, dataset=f"{workshop.dataset}+type1")
         for training in plan.trainings:
-            settings, own = self.settings.model, workshop
-            if training in ("type1", "both"):
-                splits = with_added(self.splits, self.pictures(models), plan.share)
-                own = replace(workshop, splits=splits, dataset=f"{workshop.dataset}+type1")
+            settings, own = self.settings.model, enlarged if training in ("type1", "both") else workshop
             if training in ("type2", "both"):
                 settings = _adversarially_trained(settings, plan.adversarial_radius)
             victim = own.models(settings, "victim", with_surrogates=False).victim
@@ -120,7 +120,7 @@ class _Stage:
         return cast
 
     def pictures(self, models: Models) -> LabelledImages:
-        """What the training attack makes of training images against the plain victim; the second time it finds it."""
+        """What the training attack makes of training images against the plain victim."""
         plan, train = self.settings.defence, self.splits.train
         selection = to_train_with(self.settings, self.splits, self.right(models, train))
         pictures = as_training_images(self.attack(models, plan.train, train, selection))
