@@ -28,6 +28,9 @@ from cam_adv.sweep.record import NAME, Record
 if TYPE_CHECKING:
     from cam_adv.hardware.processes import Company
 
+PLANS = ("reliability", "kinds", "defence")
+"""Groups of the config that only the stage of their name has."""
+
 
 @hydra.main(config_path="pkg://cam_adv.conf", config_name="config", version_base="1.3")
 def _task(config: DictConfig) -> float | None:
@@ -125,9 +128,10 @@ def _in_words(error: BaseException) -> tuple[str, str]:
             f"The override {error.override} can't be read.",
             "Write key=value, and quote what the shell would change.",
         )
-    if unknown := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text):
-        path = unknown[1] or unknown[2]
-        return f"There is no key {path}.", f"{_spelling(path)}See all keys with cam-adv --cfg job."
+    if unknown := re.search(
+        r"Could not override '([^']+)'|Key '([^']+)' is not in struct|delete from config\. '([^']+)' does not", text
+    ):
+        return _unknown_key(next(filter(None, unknown.groups())))
     missing = re.search(r"Could not find '([^']+)'", text)
     if missing and (words := launchers.missing_extra(missing[1])):
         return words
@@ -140,13 +144,19 @@ def _in_words(error: BaseException) -> tuple[str, str]:
     return f"{first.rstrip('.')}.", " ".join(rest) or "See cam-adv --help."
 
 
-def _spelling(path: str) -> str:
-    """Did you mean …? where a key of the default config is spelt nearly so."""
+def _unknown_key(path: str) -> tuple[str, str]:
+    """What to say of a key that isn't there: what brings it, or how one is spelt that is."""
     with hydra.initialize_config_module("cam_adv.conf", version_base="1.3"):
-        known = _paths(OmegaConf.to_container(hydra.compose("config"), resolve=False))
-    # A key of the default config that the chosen groups haven't got is no suggestion.
-    close = difflib.get_close_matches(path, [one for one in known if one != path], n=1)
-    return f"Did you mean {close[0]}? " if close else ""
+        plans = [f"{group}=standard" for group in PLANS]
+        known = _paths(OmegaConf.to_container(hydra.compose("config", plans), resolve=False))
+    key = path.split("@")[-1]
+    group = key.split(".")[0]
+    if group in PLANS and key in known:
+        return f"There is no key {path} in this config.", f"Add {group}=standard, or the experiment that sets it."
+    # Another key that the chosen groups haven't got, though the default ones have, is no suggestion.
+    close = difflib.get_close_matches(key, [one for one in known if one != key], n=1)
+    guess = f"Did you mean {close[0]}? " if close else ""
+    return f"There is no key {path}.", f"{guess}See all keys with cam-adv --cfg job."
 
 
 def _paths(node: Any, prefix: str = "") -> list[str]:

@@ -73,6 +73,9 @@ def own(name: str) -> list[str]:
 
 CASES = [
     (["attack.strenght=3"], "There is no key attack.strenght"),
+    (["stage=kinds"], "stage=kinds needs the settings of conf/kinds/"),
+    (["kinds.images=3"], "There is no key kinds.images in this config"),
+    (["experiment=roc", "kinds.imges=3"], "There is no key kinds.imges"),
     (["attack=typ1"], "There is no config attack/typ1"),
     (["attack.strength=-0.5"], "attack.strength=-0.5 can't be used"),
     (["attack.target=3"], "attack.target=3, but image_folder has no such class"),

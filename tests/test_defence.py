@@ -147,7 +147,7 @@ def overrides(tiny: list[str]) -> list[str]:
     small = ["images=20", "test_images=8", "share=0.3"]
     small += [f"{attack}.{one}" for attack in attacks for one in ("steps=4", "frames=2")]
     small += [f"{attack}.confidence={CONFIDENCE}" for attack in attacks if attack.endswith(("train", "type1"))]
-    return [*tiny, "stage=defence", *(f"defence.{one}" for one in small)]
+    return [*tiny, "experiment=defence", *(f"defence.{one}" for one in small)]
 
 
 @dataclass(frozen=True)
@@ -272,18 +272,18 @@ class TestRefusals:
             (["defence.trainings=[type1,type3]"], "type3"),
             (["defence.trainings=[both,both]"], "one twice"),
             (["defence.adversarial_radius=0"], "defence.adversarial_radius=0"),
-            (["stage=defence", "model.victim.training=null"], "comes trained"),
-            (["stage=defence", "model.victim.training.adversarial_radius=1"], "defends the victim already"),
-            (["stage=defence", "defence.train.target=11"], "defence.train.target=11"),
+            (["model.victim.training=null"], "comes trained"),
+            (["model.victim.training.adversarial_radius=1"], "defends the victim already"),
+            (["defence.train.target=11"], "defence.train.target=11"),
             (
-                ["stage=defence", "hardware.compile=true", "attack@defence.attacks.type1=type1_cam"],
+                ["hardware.compile=true", "attack@defence.attacks.type1=type1_cam"],
                 "defence.attacks.type1.weights.cam",
             ),
         ],
     )
     def test_wrong_values(self, wrong: list[str], told: str) -> None:
         with pytest.raises(UserError) as refusal:
-            settings_from(compose(wrong))
+            settings_from(compose(["experiment=defence", *wrong]))
         assert told in refusal.value.what
 
     @pytest.mark.parametrize("asked", ["defence.images=1000", "defence.test_images=1000"])
@@ -297,6 +297,6 @@ class TestRefusals:
 
     def test_attacks_keep_their_own_confidence(self) -> None:
         """Beside an attack that has none."""
-        plan = settings_from(compose(["attack=pgd", "defence.attacks.type1.confidence=0.8"])).defence
+        plan = settings_from(compose(["experiment=defence", "attack=pgd", "defence.attacks.type1.confidence=0.8"])).defence
         asked = {name: plan.attacks[name].multiplier["confidence"] for name in ("type1", "type2_latent")}
         assert asked == {"type1": 0.8, "type2_latent": 0.5}

@@ -94,7 +94,7 @@ def test_rule(type1: tuple[float, float], type2: tuple[float, float], answer: st
 @pytest.fixture(scope="module")
 def plan() -> KindsSettings:
     """As shipped, with fewer resamples."""
-    return settings_from(compose(["kinds.resamples=50"])).kinds
+    return settings_from(compose(["experiment=roc", "kinds.resamples=50"])).kinds
 
 
 @pytest.fixture(scope="module")
@@ -192,5 +192,5 @@ def test_sentence_says_who_is_fooled() -> None:
 )
 def test_wrong_values_are_refused(override: str, told: str) -> None:
     with pytest.raises(UserError) as refusal:
-        settings_from(compose([override]))
+        settings_from(compose(["experiment=roc", override]))
     assert told in refusal.value.what

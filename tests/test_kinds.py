@@ -179,7 +179,7 @@ def test_log_odds_keep_apart_what_probabilities_round_to_one() -> None:
 @pytest.fixture(scope="module")
 def plan() -> KindsSettings:
     """As shipped, with a tenth of false alarms and one attack of each kind."""
-    return settings_from(compose(["kinds.false_alarms=0.1", "kinds.resamples=200", "~kinds.attacks.pgd"])).kinds
+    return settings_from(compose(["experiment=roc", "kinds.false_alarms=0.1", "kinds.resamples=200", "~kinds.attacks.pgd"])).kinds
 
 
 @pytest.fixture(scope="module")
@@ -252,11 +252,11 @@ def test_attacks_are_placed_and_changed(override: str) -> None:
 
 @pytest.mark.parametrize("dropped", ["~kinds.attacks.pgd", "~attack@kinds.attacks.pgd"])
 def test_attacks_are_dropped(dropped: str) -> None:
-    assert list(settings_from(compose([dropped])).kinds.attacks) == ["type1", "type2_latent"]
+    assert list(settings_from(compose(["experiment=roc", dropped])).kinds.attacks) == ["type1", "type2_latent"]
 
 
 def test_a_placed_attack_reads_its_own_confidence() -> None:
-    settings = settings_from(compose(["kinds.attacks.type1.confidence=0.7"]))
+    settings = settings_from(compose(["experiment=roc", "kinds.attacks.type1.confidence=0.7"]))
     attacks = {"of the stage": settings.attack, **settings.kinds.attacks}
     confidences = {name: one.multiplier["confidence"] for name, one in attacks.items() if name != "pgd"}
     assert confidences == {"of the stage": 0.9, "type1": 0.7, "type2_latent": 0.5}
@@ -274,7 +274,7 @@ def test_a_placed_attack_reads_its_own_confidence() -> None:
         (["kinds.false_alarms=0"], "kinds.false_alarms=0", "kinds.false_alarms"),
         (["kinds.level=1"], "kinds.level=1", "kinds.level"),
         (
-            ["stage=kinds", "attack@kinds.attacks.type1=type1_cam", "hardware.compile=true"],
+            ["attack@kinds.attacks.type1=type1_cam", "hardware.compile=true"],
             "kinds.attacks.type1.weights.cam=10.0 holds a map",
             "kinds.attacks.type1.weights.cam=0",
         ),
@@ -282,7 +282,7 @@ def test_a_placed_attack_reads_its_own_confidence() -> None:
 )
 def test_wrong_values_are_refused(overrides: list[str], what: str, remedy: str) -> None:
     with pytest.raises(UserError) as refusal:
-        settings_from(compose(overrides))
+        settings_from(compose(["experiment=roc", *overrides]))
     assert what in refusal.value.what
     assert remedy in refusal.value.remedy
 

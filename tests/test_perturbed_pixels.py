@@ -95,7 +95,7 @@ def test_positions_are_cyclic_shifts() -> None:
 
 @pytest.fixture(scope="module")
 def plan() -> KindsSettings:
-    return settings_from(compose(["kinds.resamples=50"])).kinds
+    return settings_from(compose(["experiment=roc", "kinds.resamples=50"])).kinds
 
 
 def assessments(**succeeded: list[int]) -> dict[str, SimpleNamespace]:

@@ -47,6 +47,7 @@ from cam_adv.settings import Settings, Weights
 from cam_adv.stages.reliability import stronger
 
 CPU = torch.device("cpu")
+STUDY = ["experiment=cam_reliability", "reliability.victims=[0,1]", "reliability.images=6"]
 
 
 def draws(seed: int = 0) -> torch.Generator:
@@ -135,9 +136,9 @@ class TestControls:
         with pytest.raises(UserError, match="no other test image of class 0"):
             controls.real_pair(attacked(torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)))
 
-    @pytest.mark.parametrize("name", sorted(compose().reliability.controls))
+    @pytest.mark.parametrize("name", sorted(compose(STUDY).reliability.controls))
     def test_configs_name_what_they_make_and_which_are_matched(self, name: str) -> None:
-        control = settings_from(compose()).reliability.controls[name]
+        control = settings_from(compose(STUDY)).reliability.controls[name]
         assert (control.name, control.matched) == (name, name in MATCHED)
         assert instantiate(control.picture).func is getattr(controls, name)
 
@@ -314,7 +315,7 @@ class TestClaims:
     @pytest.fixture(scope="class")
     @classmethod
     def claims(cls) -> Claims:
-        return Claims(settings_from(compose(["reliability.resamples=1000"])).reliability, seed=0)
+        return Claims(settings_from(compose([*STUDY, "reliability.resamples=1000"])).reliability, seed=0)
 
     def rows(self, **columns: torch.Tensor) -> dict[str, torch.Tensor]:
         return {"victim": self.victim, "image": self.image} | columns
@@ -324,7 +325,7 @@ class TestClaims:
         return self.rows(**dict.fromkeys(TOLD, torch.ones(240)) | {"chance": chance} | columns)
 
     def changes(self, attack: float, **beside: float) -> dict[str, torch.Tensor]:
-        names = dict.fromkeys(compose().reliability.controls, 0.2) | beside
+        names = dict.fromkeys(compose(STUDY).reliability.controls, 0.2) | beside
         columns = {f"change {name}": torch.full((240,), value) for name, value in names.items()}
         return self.rows(**columns, **{"change attack": attack + self.noise})
 
@@ -421,7 +422,7 @@ class TestDetector:
         assert tuple(told) == TOLD
         assert {len(values) for values in told.values()} == {count}
         assert told["other class"].mean() > 0.99
-        claims = Claims(settings_from(compose(["reliability.resamples=500"])).reliability, seed=0)
+        claims = Claims(settings_from(compose([*STUDY, "reliability.resamples=500"])).reliability, seed=0)
         rows = {"victim": torch.zeros_like(image), "image": image} | told
         found = claims.concealment({"map": rows})["map"]
         area = found.details["AUC of map - 0.5"]
@@ -558,7 +559,6 @@ class TestHeldMap:
         assert not Path("outputs/models").exists()
 
 
-STUDY = ["experiment=cam_reliability", "reliability.victims=[0,1]", "reliability.images=6"]
 
 
 @pytest.mark.parametrize(
@@ -615,6 +615,7 @@ class TestStudy:
             "model.generator.training.svae_epochs=60",
             "attack.steps=60",
             "attack.confidence=0.34",
+            "attack.batch_size=12",
         ]
         root = tmp_path_factory.mktemp("reliability")
         # All that follows holds of a study that was killed when one victim of two was done with.

@@ -1,9 +1,9 @@
 """The whole config, and what only the whole can tell."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from cam_adv.errors import UserError
 from cam_adv.settings.attacks import AnyAttack, LatentAttackSettings
@@ -29,6 +29,9 @@ Stage = Literal[
 ]
 
 
+Plan = TypeVar("Plan")
+
+
 class PeopleSettings(Section):
     """Files with pictures and with what people saw on them, which stage "agreement" reads."""
 
@@ -42,10 +45,10 @@ class Settings(Section):
     attack: AnyAttack
     hardware: HardwareSettings
     people: PeopleSettings
-    reliability: ReliabilitySettings
     bound: BoundSettings
-    kinds: KindsSettings
-    defence: DefenceSettings
+    reliability_plan: ReliabilitySettings | None = Field(None, alias="reliability")
+    kinds_plan: KindsSettings | None = Field(None, alias="kinds")
+    defence_plan: DefenceSettings | None = Field(None, alias="defence")
     stage: Stage
     name: Name
     seed: Seed
@@ -53,6 +56,18 @@ class Settings(Section):
     resume: str | None
     debug: bool
     outputs: Path
+
+    @property
+    def reliability(self) -> ReliabilitySettings:
+        return _chosen("reliability", self.reliability_plan)
+
+    @property
+    def kinds(self) -> KindsSettings:
+        return _chosen("kinds", self.kinds_plan)
+
+    @property
+    def defence(self) -> DefenceSettings:
+        return _chosen("defence", self.defence_plan)
 
     @property
     def attacks(self) -> dict[str, AnyAttack]:
@@ -122,6 +137,13 @@ class Settings(Section):
                 "Set reliability.victims=[0], or give it a model.victim.training.",
             )
         return self
+
+
+def _chosen(group: str, plan: Plan | None) -> Plan:
+    """What a stage does, where the config says it."""
+    if plan is None:
+        raise UserError(f"stage={group} needs the settings of conf/{group}/.", f"Add {group}=standard.")
+    return plan
 
 
 def check_classes(settings: Settings, num_classes: int) -> None:
