@@ -130,7 +130,11 @@ WRONG = [
     (["~attack.method"], "attack.method is missing", "+attack.method=VALUE"),
     (["attack.kind=type2"], "attack.starts=['lookalike', 'mean'], but type1 is a Type II attack", "[mean]"),
     (["attack=type2_latent", "attack.weights.cam=1"], "attack.weights.cam=1.0 holds the map", "attack=type1_cam"),
-    (["attack=type2_latent", "experiment=cam_reliability"], "attack=type2_latent is a Type II attack", "attack=type1"),
+    (
+        ["attack=type2_latent", "reliability=standard", "stage=reliability"],
+        "type2_latent is a Type II",
+        "attack=type1",
+    ),
     (["attack=pgd", "experiment=cam_reliability"], "attack=pgd is a Type II attack", "attack=type1"),
     (["attack=pgd", "attack.kind=type1"], "attack.kind=type1", "'type2'"),
     (["attack=pgd", "+attack.target=3"], "attack.target=3, but attack=pgd is untargeted", "attack=type2_latent"),

@@ -297,6 +297,7 @@ class TestRefusals:
 
     def test_attacks_keep_their_own_confidence(self) -> None:
         """Beside an attack that has none."""
-        plan = settings_from(compose(["experiment=defence", "attack=pgd", "defence.attacks.type1.confidence=0.8"])).defence
+        other = compose(["experiment=defence", "attack=pgd", "defence.attacks.type1.confidence=0.8"])
+        plan = settings_from(other).defence
         asked = {name: plan.attacks[name].multiplier["confidence"] for name in ("type1", "type2_latent")}
         assert asked == {"type1": 0.8, "type2_latent": 0.5}

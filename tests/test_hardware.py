@@ -675,8 +675,13 @@ class TestOnAGpu:
 
     def test_explains_every_way(self, command: Callable[..., Answer], tiny: list[str]) -> None:
         """The study of explanations sends every kind of map and every control through the device."""
-        overrides = ["experiment=cam_reliability", "reliability.victims=[0]", "reliability.images=6", "reliability.targets=1"]
-        overrides += ["reliability.resamples=50", "reliability.folds=2", "attack.confidence=0.35"]
+        overrides = ["experiment=cam_reliability", "reliability.victims=[0]", "reliability.images=6"]
+        overrides += [
+            "reliability.targets=1",
+            "reliability.resamples=50",
+            "reliability.folds=2",
+            "attack.confidence=0.35",
+        ]
         answer = command(*tiny[:-1], "hardware=gpu", *overrides, "reliability.confidence=0.4", "hydra.run.dir=run")
         assert answer.code == 0, answer.err
         assert Path("run/reliability.json").exists()

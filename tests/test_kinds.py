@@ -179,7 +179,8 @@ def test_log_odds_keep_apart_what_probabilities_round_to_one() -> None:
 @pytest.fixture(scope="module")
 def plan() -> KindsSettings:
     """As shipped, with a tenth of false alarms and one attack of each kind."""
-    return settings_from(compose(["experiment=roc", "kinds.false_alarms=0.1", "kinds.resamples=200", "~kinds.attacks.pgd"])).kinds
+    changed = ["kinds.false_alarms=0.1", "kinds.resamples=200", "~kinds.attacks.pgd"]
+    return settings_from(compose(["experiment=roc", *changed])).kinds
 
 
 @pytest.fixture(scope="module")

@@ -559,8 +559,6 @@ class TestHeldMap:
         assert not Path("outputs/models").exists()
 
 
-
-
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
