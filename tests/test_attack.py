@@ -2,6 +2,7 @@
 
 import copy
 import math
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -61,13 +62,15 @@ def quadratic(centre: Tensor) -> Any:
 
     def terms(codes: Tensor, rows: Tensor, step: int) -> Terms:
         zero = codes.sum(dim=1) * 0
-        return Terms(zero + 9, zero, zero, zero, 0.5 * (codes - centre[rows]).square().sum(dim=1), zero - 5)
+        return Terms(
+            zero + 9, zero, zero, zero, 0.5 * (codes - centre[rows]).square().sum(dim=1), (zero - 5)[:, None]
+        )
 
     return terms
 
 
 ONLY_NORM = Weights(f2=0, surrogates=0, discriminator=0, norm=1)
-STILL = DualAscent(start=0, rate=0, confidence=0.9, surplus=0, cap=0)
+STILL = DualAscent(start=0, rate=0, gain=0, confidence=0.9, surplus=0, cap=0)
 
 
 def walk(centre: Tensor, start: Tensor, **changes: Any) -> Any:
@@ -119,7 +122,7 @@ def test_a_kept_code_ranks_above_every_other() -> None:
     log_odds = torch.tensor([0.95, 0.91, 0.5, 0.1]).logit()
     believed = torch.tensor([-3.0, -0.1, 0.0, 0.0])
     zero = torch.zeros(4)
-    ranks = score(Terms(log_odds, zero, zero, zero, zero, believed), confidence=0.9, margin=0.0).argsort(
+    ranks = score(Terms(log_odds, zero, zero, zero, zero, believed[:, None]), confidence=0.9, margin=0.0).argsort(
         descending=True
     )
     assert ranks.tolist() == [1, 0, 2, 3]
@@ -135,13 +138,14 @@ def test_the_best_code_is_kept_and_a_sample_that_is_believed_enough_rests() -> N
         seen.append(rows.tolist())
         pick = lambda table: torch.tensor([table[row][step] for row in rows.tolist()])  # noqa: E731
         zero = codes.sum(dim=1) * 0
-        return Terms(zero + pick(victim), zero, zero, zero, codes.sum(dim=1), zero + pick(believed))
+        return Terms(zero + pick(victim), zero, zero, zero, codes.sum(dim=1), (zero + pick(believed))[:, None])
 
     start = torch.zeros(3, 1)
     options = {"weights": ONLY_NORM, "steps": 7, "learning_rate": 0.1, "rest_at": 0.9, "frames": 8}
     ours = latent_walk(terms, start, start, STILL, settings(**options))
     assert ours.steps.tolist() == [3, 5, 2]
-    assert ours.score.tolist() == pytest.approx([-0.01, -1.0, -1e4 - 1])
+    # The ends are looked at once more, and the table's last column is what they then get.
+    assert ours.score.tolist() == pytest.approx([0.0, -3.0, -1e4 - 3])
     assert seen[:4] == [[0, 1, 2]] * 4
     assert seen[4:-1] == [[1, 2]] * 4
     assert ours.codes[:, 0].tolist() == pytest.approx([-0.3, -0.5, -0.2], abs=1e-4)
@@ -164,11 +168,13 @@ def test_published_multiplier_by_hand() -> None:
 
 def test_dual_ascent_by_hand() -> None:
     """A confidence of one half is log-odds 0; with a surplus of 1 the shortfalls are 1, −3 and 2."""
-    rule = DualAscent(start=2, rate=0.1, confidence=0.5, surplus=1, cap=3)
+    rule = DualAscent(start=2, rate=0.1, gain=0.5, confidence=0.5, surplus=1, cap=3)
     log_odds = torch.tensor([0.0, 4.0, -1.0])
     assert rule.loss(log_odds).tolist() == pytest.approx([1, -3, 2])
     k = rule.update(torch.tensor([2.0, 0.1, 2.95]), log_odds, torch.zeros(3))
     assert k.tolist() == pytest.approx([2.1, 0.0, 3.0])
+    weight = rule.weight(torch.tensor([2.0, 1.0, 2.95]), log_odds)
+    assert weight.tolist() == pytest.approx([2.5, 0.0, 3.0])
 
 
 def test_log_odds_against_the_softmax() -> None:
@@ -213,7 +219,7 @@ def test_tang2018_step_by_step_against_its_formula() -> None:
 
 def test_total_by_hand() -> None:
     one = torch.ones(2)
-    terms = Terms(3 * one, 5 * one, 7 * one, 11 * one, 13 * one, one)
+    terms = Terms(3 * one, 5 * one, 7 * one, 11 * one, 13 * one, one[:, None])
     weights = Weights(f2=1, surrogates=2, discriminator=0.5, norm=0.1)
     assert terms.total(weights, torch.tensor([0.0, 30.0])).tolist() == pytest.approx([25.8, 55.8])
 
@@ -230,6 +236,34 @@ def test_without_noise_f2_answers_for_the_code_alone() -> None:
     assert torch.allclose(terms.surrogates, -seen.mean(dim=0))
     assert torch.allclose(terms.believed.exp(), seen.exp().mean(dim=0))
     assert torch.allclose(terms.discriminator, -generator.discriminator(codes).sigmoid().log().squeeze(1))
+
+
+@pytest.mark.parametrize(("per_step", "turns"), [(1, [[0, 1, 2], [1], [2], [0], [0, 1, 2]]), (3, [[0, 1, 2]] * 5)])
+def test_proxies_are_asked_in_turn(per_step: int, turns: list[list[int]]) -> None:
+    """All at both ends; between them the last answer of each stands for what it thinks."""
+    ours = attack(proxies_per_step=per_step, steps=4, starts=["mean"], rest_at=1 - 1e-9, frames=5)
+    asked: list[int] = []
+    answers: dict[int, Tensor] = {}
+    y, target = torch.tensor([0, 1, 2, 3, 0]), torch.tensor([1, 2, 3, 0, 2])
+
+    def listen(number: int) -> Any:
+        def hook(_: nn.Module, __: Any, logits: Tensor) -> None:
+            asked.append(number)
+            answers[number] = logits.detach().log_softmax(dim=1)[torch.arange(5), target]
+
+        return hook
+
+    surrogates = []
+
+    def on_step(step: int, active: int) -> None:
+        surrogates.append(-torch.stack([answers[number] for number in range(3)]).mean(dim=0))
+
+    for number, proxy in enumerate(ours.proxies):
+        proxy.register_forward_hook(listen(number))
+    result = ours(pictures(), y, target, on_step)
+    # The last step is walked by those that have not rested, and then all ends are looked at.
+    assert asked == [*chain(*turns), 0, 1, 2]
+    assert torch.allclose(result.terms["surrogates"][:, :4], torch.stack(surrogates, dim=1))
 
 
 def test_latent_noise_is_an_average_over_the_neighbourhood() -> None:

@@ -537,7 +537,7 @@ class TestHeldMap:
 
     def test_of_two_kept_codes_the_one_whose_map_moved_less_is_better(self) -> None:
         zero, odds = torch.zeros(3), torch.tensor([9.0, 9.0, -9.0])
-        terms = Terms(odds, zero, zero, zero, zero, zero, cam=torch.tensor([0.5, 0.1, 0.0]))
+        terms = Terms(odds, zero, zero, zero, zero, zero[:, None], cam=torch.tensor([0.5, 0.1, 0.0]))
         assert score(terms, 0.9, 0.0).argsort().tolist() == [2, 0, 1]
         assert torch.equal(terms.rows(odds > 0).cam, terms.cam[:2])
         weights = Weights(f2=1, surrogates=1, discriminator=1, norm=1, cam=4)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from copy import copy
+from dataclasses import replace
 
 import torch
 from hydra.utils import instantiate
@@ -157,14 +158,16 @@ class LatentAttack(nn.Module):
     ) -> Walk:
         settings = self.settings
         shape = (settings.latent_noise.samples, posterior.mean.shape[1])
+        beliefs = start.new_empty(len(start), max(1, len(self.proxies)))
 
         def terms(codes: Tensor, rows: Tensor, step: int) -> Terms:
             # A step's draws follow from the seed and the step alone: no sample depends on who walks beside it.
             noise = torch.Generator().manual_seed(self.seed * STEPS_APART + step)
-            return evaluate(
+            asked = self._asked(step)
+            found = evaluate(
                 self.victim,
                 self.generator,
-                self.proxies,
+                [self.proxies[number] for number in asked],
                 codes,
                 settings.latent_noise.spread * posterior.deviation[rows],
                 said[rows],
@@ -173,6 +176,10 @@ class LatentAttack(nn.Module):
                 lambda images: shaken(images, settings.views.noise, settings.views.shift, noise),
                 None if held_map is None else held_map.rows(rows),
             )
+            known = beliefs[rows]
+            known[:, asked or [0]] = found.beliefs.detach()
+            beliefs[rows] = known
+            return replace(found, beliefs=known)
 
         return latent_walk(
             terms,
@@ -182,6 +189,13 @@ class LatentAttack(nn.Module):
             settings,
             on_step,
         )
+
+    def _asked(self, step: int) -> list[int]:
+        """The proxies whose turn it is: all at both ends of a walk, where nothing older tells what they think."""
+        count, some = len(self.proxies), self.settings.proxies_per_step
+        if step in (0, self.settings.steps) or some >= count:
+            return list(range(count))
+        return [(step * some + number) % count for number in range(some)]
 
     def _start(self, number: int, z0: Tensor, said: Tensor, seen: Tensor) -> Tensor:
         """Where the walks of start `number` begin, `(N, D)`: a kind that comes again takes its next best."""

@@ -124,7 +124,8 @@ def latent_walk(
         if len(walking):
             z = codes[walking].requires_grad_()
             terms = evaluate(z, walking, step)
-            victim = k[walking] * multiplier.loss(terms.log_odds)
+            weight = multiplier.weight(k[walking], terms.log_odds.detach())
+            victim = weight * multiplier.loss(terms.log_odds)
             (gradient,) = torch.autograd.grad(terms.total(settings.weights, victim).sum(), z)
             terms = terms.detach()
             now = score(terms, settings.confidence, settings.margin)
@@ -147,6 +148,7 @@ def latent_walk(
 
     with torch.no_grad():
         end = evaluate(best, torch.arange(count, device=device), settings.steps)
+    best_score = score(end, settings.confidence, settings.margin)  # met where proxies' beliefs were a few steps old
     path[-1], history[-1] = best, {**end.named(), "k": best_k}
     stacked = {name: torch.stack([frame[name] for frame in history], dim=1) for name in history[-1]}
     return Walk(best, best_score, torch.zeros_like(best_step), best_step, torch.stack(path, dim=1), stacked)

@@ -23,6 +23,10 @@ class Multiplier(Protocol):
         """What k multiplies in the objective."""
         ...
 
+    def weight(self, k: Tensor, log_odds: Tensor) -> Tensor:
+        """What the loss is multiplied by at this step."""
+        ...
+
     def update(self, k: Tensor, log_odds: Tensor, j2: Tensor) -> Tensor:
         """The next k from this step's k, log-odds of y and J_2."""
         ...
@@ -44,6 +48,9 @@ class Published:
     def loss(self, log_odds: Tensor) -> Tensor:
         return functional.softplus(-log_odds)
 
+    def weight(self, k: Tensor, log_odds: Tensor) -> Tensor:
+        return k
+
     def update(self, k: Tensor, log_odds: Tensor, j2: Tensor) -> Tensor:
         j1 = self.loss(log_odds)
         hinge = (j1 - self.tolerance).clamp(min=0)
@@ -55,18 +62,23 @@ class DualAscent:
     """Ascent on the Lagrange multiplier of the constraint "the victim's log-odds of y reach those of `confidence`".
 
     The loss is the shortfall s = logit(confidence) + surplus − o, linear in the logits so that its gradient
-    doesn't fade where the victim is sure already; k ← clip(k + rate·s, 0, cap). With start and cap 0 the victim has
-    no say: a transition.
+    doesn't fade where the victim is sure already; k ← clip(k + rate·s, 0, cap). It is multiplied by
+    clip(k + gain·s, 0, cap): the part that answers at once keeps k from swinging to and fro (Stooke et al. 2020,
+    arXiv 2007.03964, section 4: proportional control). With start and cap 0 the victim has no say: a transition.
     """
 
     start: float
     rate: float
+    gain: float
     confidence: float
     surplus: float
     cap: float
 
     def loss(self, log_odds: Tensor) -> Tensor:
         return logit(self.confidence) + self.surplus - log_odds
+
+    def weight(self, k: Tensor, log_odds: Tensor) -> Tensor:
+        return (k + self.gain * self.loss(log_odds)).clamp(0, self.cap)
 
     def update(self, k: Tensor, log_odds: Tensor, j2: Tensor) -> Tensor:
         return (k + self.rate * self.loss(log_odds)).clamp(0, self.cap)

@@ -19,8 +19,8 @@ class Terms:
 
     y and y' as in a Type I attack: what the victim is to say, and what all others are to see.
 
-    log_odds: the victim's, of y; f2: J_2; surrogates: mean over them of CE against y';
-    believed: log of the mean probability that the surrogates, or f2 where there are none, give y';
+    log_odds: the victim's, of y; f2: J_2; surrogates: mean of CE against y' over those that were asked;
+    beliefs: `(N, P)`, log-probabilities of y' that they, or f2 where there are none, were last known to give;
     cam: how far the victim's map of y is from where it was on x, None where nobody asks.
     """
 
@@ -29,8 +29,13 @@ class Terms:
     surrogates: Tensor
     discriminator: Tensor
     norm: Tensor
-    believed: Tensor
+    beliefs: Tensor
     cam: Tensor | None = None
+
+    @property
+    def believed(self) -> Tensor:
+        """Log of the mean probability of y', `(N,)`."""
+        return self.beliefs.exp().mean(dim=1).log()
 
     def detach(self) -> "Terms":
         """The same values without their graph."""
@@ -45,7 +50,7 @@ class Terms:
         return {
             "J1 victim": functional.softplus(-self.log_odds),
             "J2 f2": self.f2,
-            "surrogates": self.surrogates,
+            "surrogates": -self.beliefs.mean(dim=1),
             "discriminator": self.discriminator,
             "norm": self.norm,
         } | ({} if self.cam is None else {"cam": self.cam})
@@ -79,7 +84,7 @@ def evaluate(
     Args:
         victim: f1, images to logits.
         generator: G, f2 and D.
-        surrogates: image classifiers that stand in for a person, images to logits; may be none.
+        surrogates: those asked of the image classifiers that stand in for a person, images to logits; may be none.
         codes: z, `(N, D)`.
         deviation: half-width of the neighbourhood of z that f2 answers for, `(N, D)`.
         y: what the victim is to say, `(N,)`.
@@ -103,7 +108,7 @@ def evaluate(
         surrogates=-views.mean(dim=0),
         discriminator=functional.softplus(-generator.discriminator(codes).squeeze(1).to(codes.dtype)),
         norm=codes.norm(dim=1),
-        believed=views.exp().mean(dim=0).log(),
+        beliefs=views.T,
         cam=None if moved is None else moved.to(codes.dtype),
     )
 

@@ -143,6 +143,7 @@ def without_victim(attack: LatentAttackSettings) -> LatentAttackSettings:
         "_target_": "cam_adv.attack.multiplier.DualAscent",
         "start": 0.0,
         "rate": 0.0,
+        "gain": 0.0,
         "confidence": attack.confidence,
         "surplus": 0.0,
         "cap": 0.0,

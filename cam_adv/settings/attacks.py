@@ -84,6 +84,7 @@ class LatentAttackSettings(AttackSettings):
     starts: Annotated[list[Literal["mean", "lookalike"]], Field(min_length=1)]
     start_distance: NotNegative
     keep_best: bool
+    proxies_per_step: Count
     rest_at: Share
     retry_below: Share
     weights: Weights
