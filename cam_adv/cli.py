@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cam_adv.endings import of_the_disk, told_to_end
 from cam_adv.errors import UserError
 from cam_adv.listing import read_configs_once
 from cam_adv.overrides import values_of
@@ -78,6 +79,11 @@ def main() -> None:
     launchers.use_own_search()
     if {"-sc", "--shell-completion", "-h", "--help"} & set(sys.argv):
         read_configs_once()
+    with told_to_end():
+        _run()
+
+
+def _run() -> None:
     company = None
     try:
         company = _company()
@@ -90,8 +96,8 @@ def main() -> None:
         _refuse(error, error.what, error.remedy)
     except (HydraException, OmegaConfBaseException) as error:
         _refuse(error, *_in_words(error))
-    except (RuntimeError, ValueError) as error:
-        words = launchers.in_words(error)
+    except Exception as error:
+        words = launchers.in_words(error) or of_the_disk(error) or _of_the_command_line(error)
         if words is None:
             raise
         _refuse(error, *words)
@@ -142,6 +148,14 @@ def _in_words(error: BaseException) -> tuple[str, str]:
         return f"There is no config {choice[1]}.", f"Choose {choice[2]} from {options}."
     first, *rest = [line.strip() for line in text.splitlines() if line.strip()]
     return f"{first.rstrip('.')}.", " ".join(rest) or "See cam-adv --help."
+
+
+def _of_the_command_line(error: Exception) -> tuple[str, str] | None:
+    """What to say where Hydra failed over the overrides themselves; None where it had read them."""
+    if all(frame.name != "compose_config" for frame in traceback.extract_tb(error.__traceback__)):
+        return None
+    said = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+    return f"These overrides can't be used: {said}.", "See cam-adv --help for the choices, --cfg job for the keys."
 
 
 def _unknown_key(path: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -149,6 +150,33 @@ def test_the_best_code_is_kept_and_a_sample_that_is_believed_enough_rests() -> N
     assert seen[:4] == [[0, 1, 2]] * 4
     assert seen[4:-1] == [[1, 2]] * 4
     assert ours.codes[:, 0].tolist() == pytest.approx([-0.3, -0.5, -0.2], abs=1e-4)
+
+
+@pytest.mark.parametrize("keep_best", [True, False])
+@pytest.mark.parametrize("where", ["term", "gradient"])
+def test_a_walk_that_diverges_goes_back_and_the_others_go_on(keep_best: bool, where: str) -> None:
+    """Sample 1 meets NaN at step 3, in a term or in its gradient alone; sample 0 walks as it would have alone."""
+    centre = torch.tensor([[1.0], [1.0]])
+
+    def terms(codes: Tensor, rows: Tensor, step: int) -> Terms:
+        found = quadratic(centre)(codes, rows, step)
+        bad = (rows == 1) & (step == 3)
+        if where == "term":
+            return replace(found, discriminator=found.discriminator.masked_fill(bad, torch.nan))
+        if codes.requires_grad:
+            codes.register_hook(lambda gradient: gradient.masked_fill(bad[:, None], torch.nan))
+        return found
+
+    start = torch.zeros(2, 1)
+    options = {"weights": ONLY_NORM, "steps": 6, "learning_rate": 0.1, "rest_at": 0.9, "frames": 7}
+    plan = settings(keep_best=keep_best, **options)
+    ours = latent_walk(terms, start, start, STILL, plan)
+    alone = latent_walk(quadratic(centre), start[:1], start[:1], STILL, plan)
+    assert ours.diverged.tolist() == [False, True]
+    assert torch.equal(ours.path[:1], alone.path)
+    assert ours.codes.isfinite().all()
+    assert ours.steps.tolist() == [int(alone.steps), 0 if keep_best else 2]
+    assert ours.codes[1].item() == pytest.approx(0 if keep_best else 0.2, abs=0.02)
 
 
 # The multiplier
@@ -400,7 +428,7 @@ def test_mixed_precision_leaves_results_in_full_precision() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         mixed = ours(pictures(torch.float32), **KEPT)
     full = ours(pictures(torch.float32), **KEPT)
-    assert {value.dtype for value in mixed.tensors().values()} == {torch.float32, torch.int64}
+    assert {value.dtype for value in mixed.tensors().values()} == {torch.float32, torch.int64, torch.bool}
     assert (mixed.x_adv - full.x_adv).abs().mean() < 0.05
 
 

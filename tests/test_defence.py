@@ -53,7 +53,7 @@ def attacked(images: int) -> AttackResult:
     y = torch.arange(images)
     x_adv = ((y + 0.4) / 255).reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2)
     none = torch.zeros(images, 1)
-    return AttackResult(0 * x_adv, x_adv, none, none, y, y + 1, y, y, none[:, None], {})
+    return AttackResult(0 * x_adv, x_adv, none, none, y, y + 1, y, y, y < 0, none[:, None], {})
 
 
 class TestPictures:

@@ -64,7 +64,8 @@ def assessment(channels: int = 1, size: tuple[int, int] = (8, 12)) -> Assessment
     victim, judge = opinions([0, 2, 1, 1, 0]), opinions([1, 2, 1, 0, 2])
     terms = {"J1 victim": torch.arange(15.0).reshape(5, 3) ** 2, "k": torch.full((5, 3), 0.5)}
     start, steps = torch.tensor([0, 0, 0, 1, 1]), torch.tensor([2, 4, 0, 7, 8])
-    result = AttackResult(x, x_adv, z0, z, y, target, start, steps, torch.zeros(COUNT, 3, LATENT), terms)
+    path = torch.zeros(COUNT, 3, LATENT)
+    result = AttackResult(x, x_adv, z0, z, y, target, start, steps, steps < 0, path, terms)
     return Assessment(
         "type1",
         result,

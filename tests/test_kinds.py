@@ -272,6 +272,8 @@ def test_a_placed_attack_reads_its_own_confidence() -> None:
         (["kinds.attacks.type1.target=3"], "kinds.attacks.type1.target=3", "to random"),
         (["kinds.attacks.pgd.norm=l1"], "kinds.attacks.pgd.norm=l1", "Set kinds.attacks.pgd.norm"),
         (["kinds.images=0"], "kinds.images=0", "kinds.images"),
+        (["+kinds.attacks.pgd.target=3"], "kinds.attacks.pgd.target=3, but attack@kinds.attacks.pgd=pgd_l2", "out"),
+        (["kinds.attacks.type2_latent.weights.cam=1"], "kinds.attacks.type2_latent.weights.cam=1.0 holds", ".cam=0"),
         (["kinds.false_alarms=0"], "kinds.false_alarms=0", "kinds.false_alarms"),
         (["kinds.level=1"], "kinds.level=1", "kinds.level"),
         (

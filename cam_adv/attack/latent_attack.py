@@ -96,9 +96,8 @@ class LatentAttack(nn.Module):
             walk = self._best_walk(posterior, said, seen, held_map, on_step or (lambda step, active: None))
             with torch.no_grad():
                 x_adv = self.generator.generate(walk.codes).to(x.dtype)
-        return AttackResult(
-            x, x_adv, posterior.mean, walk.codes, y, target, walk.start, walk.steps, walk.path, walk.terms
-        )
+        of_walk = (walk.start, walk.steps, walk.diverged, walk.path, walk.terms)
+        return AttackResult(x, x_adv, posterior.mean, walk.codes, y, target, *of_walk)
 
     @property
     def networks(self) -> list[nn.Module]:

@@ -23,6 +23,7 @@ class Walk:
     score: `(N,)`, how good the end is; see `score`.
     start: `(N,)`, which of the attack's starts the walk began at.
     steps: `(N,)`, the step at which the end was met, counted from the first start.
+    diverged: `(N,)`, whether a term or its gradient was NaN or infinite; such a walk ends at the best code before it.
     path: `(N, F, D)`, codes at the recorded steps; the last is the end.
     terms: name → `(N, F)`, terms of the objective and k at the codes of the path.
     """
@@ -31,6 +32,7 @@ class Walk:
     score: Tensor
     start: Tensor
     steps: Tensor
+    diverged: Tensor
     path: Tensor
     terms: dict[str, Tensor]
 
@@ -45,7 +47,7 @@ class Walk:
         def merge(mine: Tensor, others: Tensor) -> Tensor:
             return mine.index_copy(0, rows[better], others[better])
 
-        columns = ("codes", "score", "start", "steps", "path")
+        columns = ("codes", "score", "start", "steps", "diverged", "path")
         merged = {name: merge(getattr(self, name), getattr(other, name)) for name in columns}
         terms = {name: merge(mine, other.terms[name]) for name, mine in self.terms.items()}
         return Walk(**merged, terms=terms)
@@ -98,7 +100,7 @@ def latent_walk(
     """Minimise each sample's objective over its code with Adam, its k following its own losses.
 
     A sample's walk depends on nothing but itself: losses are summed, k and Adam's moments are per sample. A sample
-    that is kept and believed enough rests: it leaves the batch.
+    that is kept and believed enough rests: it leaves the batch. So does one whose terms are no numbers any more.
 
     Args:
         evaluate: (codes `(n, D)`, rows `(n,)` that they belong to, step) → terms `(n,)`.
@@ -116,6 +118,7 @@ def latent_walk(
     best, best_score = codes.clone(), start.new_full((count,), -torch.inf)
     best_step = torch.zeros(count, dtype=torch.long, device=device)
     best_k = k.clone()
+    diverged = torch.zeros(count, dtype=torch.bool, device=device)
     recorded = evenly_spaced(settings.steps, settings.frames)
     path, history, latest = [], [], {}
     walking = torch.arange(count, device=device)
@@ -126,10 +129,13 @@ def latent_walk(
             terms = evaluate(z, walking, step)
             weight = multiplier.weight(k[walking], terms.log_odds.detach())
             victim = weight * multiplier.loss(terms.log_odds)
-            (gradient,) = torch.autograd.grad(terms.total(settings.weights, victim).sum(), z)
+            total = terms.total(settings.weights, victim)
+            (gradient,) = torch.autograd.grad(total.sum(), z)
             terms = terms.detach()
+            lost = ~(total.isfinite() & gradient.isfinite().all(dim=1))
+            diverged[walking[lost]] = True
             now = score(terms, settings.confidence, settings.margin)
-            better = now > best_score[walking] if settings.keep_best else torch.ones_like(now, dtype=torch.bool)
+            better = ~lost & (now > best_score[walking] if settings.keep_best else True)
             rows = walking[better]
             best[rows], best_score[rows], best_step[rows], best_k[rows] = codes[rows], now[better], step, k[rows]
             for name, value in {**terms.named(), "k": k[walking]}.items():
@@ -138,7 +144,7 @@ def latent_walk(
             path.append(codes.clone())
             history.append({name: value.clone() for name, value in latest.items()})
         if step < settings.steps and len(walking):
-            rests = settings.keep_best & (best_score[walking] >= math.log(settings.rest_at))
+            rests = lost | (settings.keep_best & (best_score[walking] >= math.log(settings.rest_at)))
             codes[walking[rests]] = best[walking[rests]]
             walking, gradient, terms = walking[~rests], gradient[~rests], terms.rows(~rests)
             moved = codes[walking] + adam.move(walking, gradient, step)
@@ -148,10 +154,12 @@ def latent_walk(
 
     with torch.no_grad():
         end = evaluate(best, torch.arange(count, device=device), settings.steps)
-    best_score = score(end, settings.confidence, settings.margin)  # met where proxies' beliefs were a few steps old
+    # Where the end was met, some proxies' beliefs were a few steps old.
+    best_score = score(end, settings.confidence, settings.margin).nan_to_num(nan=-math.inf)
     path[-1], history[-1] = best, {**end.named(), "k": best_k}
     stacked = {name: torch.stack([frame[name] for frame in history], dim=1) for name in history[-1]}
-    return Walk(best, best_score, torch.zeros_like(best_step), best_step, torch.stack(path, dim=1), stacked)
+    began = torch.zeros_like(best_step)
+    return Walk(best, best_score, began, best_step, diverged, torch.stack(path, dim=1), stacked)
 
 
 def project(codes: Tensor, origin: Tensor, strength: float | None) -> Tensor:

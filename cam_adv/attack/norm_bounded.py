@@ -112,7 +112,9 @@ def loss_gradient(network: nn.Module, images: Tensor, y: Tensor) -> Tensor:
 
 
 def _steepest(gradient: Tensor, norm: AttackNorm) -> Tensor:
-    """The direction of length 1 under the norm in which the loss grows fastest."""
+    """The direction of length 1 under the norm in which the loss grows fastest; none where it isn't finite."""
+    finite = gradient.flatten(1).isfinite().all(dim=1)
+    gradient = torch.where(wide(finite, gradient), gradient, 0)
     return gradient.sign() if norm == "linf" else gradient / _length(gradient)
 
 

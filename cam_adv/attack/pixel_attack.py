@@ -75,6 +75,7 @@ class PixelAttack(nn.Module):
             target=logits[-1].argmax(dim=1),
             start=torch.zeros_like(y),
             steps=torch.full_like(y, self.settings.steps_per_start),
+            diverged=~torch.stack([answer.isfinite().all(dim=1) for answer in logits]).all(dim=0),
             path=torch.stack(codes[1:], dim=1),
             terms={"J1 victim": torch.stack(losses, dim=1)},
         )

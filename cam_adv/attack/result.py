@@ -21,6 +21,7 @@ class AttackResult:
     y, target: labels `(N,)`; of an untargeted attack the target is what the victim says of x_adv, y where it failed.
     start: `(N,)`, which of the attack's starts the walk to z began at.
     steps: `(N,)`, the step at which z was met, counted from the first start.
+    diverged: `(N,)`, whether the attack met NaN or infinity, and went back to the best that it had before.
     path: `(N, F, D)`, codes at evenly spaced steps; of a pixel attack the means of the pictures there.
     terms: name → `(N, F)`, terms of the objective and the multiplier k along the path.
     """
@@ -33,6 +34,7 @@ class AttackResult:
     target: Tensor
     start: Tensor
     steps: Tensor
+    diverged: Tensor
     path: Tensor
     terms: dict[str, Tensor]
 

@@ -57,7 +57,7 @@ def published_step(repeats: int) -> Comparison:
 
 
 def step(repeats: int) -> Comparison:
-    """The same, with the proxies and the latent noise that type1 has."""
+    """The same, with a proxy in turn and the latent noise, as type1 has them."""
     return _step(load("outputs=outputs"), "step of type1, batch 256", repeats)
 
 
@@ -144,13 +144,13 @@ def _step(tools: Toolbox, case: str, repeats: int) -> Comparison:
 
     def bare() -> None:
         z = z0.clone().requires_grad_()
-        for _ in range(STEPS):
+        for step in range(STEPS + 1):  # a walk looks at the code that its last step comes to
             pictures = generator.decoder(z).sigmoid()
             loss = functional.cross_entropy(attack.victim(pictures), y, reduction="sum")
             cloud = (z[:, None] + eps).flatten(0, 1)
             loss = loss + functional.cross_entropy(generator.classifier(cloud), repeated, reduction="sum")
             loss = loss + functional.softplus(-generator.discriminator(z)).sum()
-            for proxy in proxies:
+            for proxy in [proxies[step % len(proxies)]] if len(proxies) else []:
                 loss = loss + functional.cross_entropy(proxy(pictures), target, reduction="sum")
             torch.autograd.grad(loss, z)
 

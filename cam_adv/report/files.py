@@ -73,6 +73,7 @@ def write_results(
             "target": class_names[result.target[row]],
             "start": starts[result.start[row]],
             "steps": int(result.steps[row]),
+            "diverged": int(result.diverged[row]),
             "distance": f"{float(distance[row]):.4f}",
         }
         for picture, opinion in opinions.items():

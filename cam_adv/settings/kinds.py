@@ -1,9 +1,9 @@
 """`conf/kinds/`, `conf/defence/`: attacks of both kinds beside each other."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from cam_adv.errors import UserError
 from cam_adv.settings.attacks import AnyAttack, AttackSettings, LatentAttackSettings
@@ -25,6 +25,21 @@ def _both_kinds(path: str, attacks: Mapping[str, AttackSettings]) -> None:
                 f"{path}={list(attacks)} has no attack of {kind}, so there is nothing to set beside.",
                 f"Add one, such as +attack@{path}.another={example}.",
             )
+
+
+def _check_where_they_stand(attacks: Mapping[str, Any]) -> None:
+    """Let an attack's own refusal, which speaks of `attack`, name the place in the config where it stands."""
+    for path, plain in attacks.items():
+        try:
+            TypeAdapter(AnyAttack).validate_python(plain)
+        except UserError as error:
+            placed = (
+                text.replace("attack.", f"{path}.").replace("attack=", f"attack@{path}=")
+                for text in (error.what, error.remedy)
+            )
+            raise UserError(*placed) from error
+        except ValidationError:
+            pass  # which the check of the whole config tells with its path
 
 
 class DetectorSettings(Section):
@@ -52,6 +67,13 @@ class KindsSettings(Section):
     level: Share
     detectors: DetectorSettings
     perturbed_pixels: PerturbedPixelsSettings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _attacks_are_right(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and isinstance(values.get("attacks"), Mapping):
+            _check_where_they_stand({f"kinds.attacks.{name}": one for name, one in values["attacks"].items()})
+        return values
 
     @model_validator(mode="after")
     def _both_kinds_are_there(self) -> "KindsSettings":
@@ -85,6 +107,14 @@ class DefenceSettings(Section):
     adversarial_radius: Positive
     test_images: Count
     matters: Share
+
+    @model_validator(mode="before")
+    @classmethod
+    def _attacks_are_right(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and isinstance(values.get("attacks"), Mapping):
+            testing = {f"defence.attacks.{name}": one for name, one in values["attacks"].items()}
+            _check_where_they_stand({"defence.train": values.get("train"), **testing})
+        return values
 
     @model_validator(mode="after")
     def _type2_is_trained_against_otherwise(self) -> "DefenceSettings":

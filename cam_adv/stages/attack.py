@@ -13,6 +13,8 @@ from cam_adv.data.splits import ImageSplits
 from cam_adv.evaluation.assessment import assess
 from cam_adv.evaluation.opinions import Witnesses
 from cam_adv.hardware.devices import main_device
+from cam_adv.networks.check import MASKED_BELOW, gradient_agreement
+from cam_adv.networks.predictions import unit
 from cam_adv.overrides import Value
 from cam_adv.report import files, gallery, terminal
 from cam_adv.report.events import write_events
@@ -20,6 +22,9 @@ from cam_adv.report.hparams import hyperparameters
 from cam_adv.settings import LatentAttackSettings, Settings
 from cam_adv.toolbox import Toolbox
 from cam_adv.training.workshop import Models
+
+SOME = 32
+"""Test images on which the victim's gradient is tried."""
 
 
 def run(
@@ -32,6 +37,12 @@ def run(
 
     if witnesses.place is None:
         print("The victim does not end in global average pooling and one linear layer: it has no exact maps.")
+    agreement = gradient_agreement(tools.victim.to(device), unit(test.images[:SOME].to(device)))
+    if agreement < MASKED_BELOW:
+        print(
+            f"The victim's gradient is masked: a short step along it holds what it promises on {agreement:.0%} "
+            f"of {SOME} images. What attacks find here says little of how easily this victim is fooled."
+        )
     on_test = witnesses.ask(test.images)
     accuracy = {
         who: (getattr(on_test, who).argmax(dim=1) == test.labels).float().mean().item()
@@ -56,6 +67,8 @@ def run(
         "victim_accuracy": accuracy["victim"],
         "judge_accuracy": accuracy["judge"],
         "f2_accuracy": accuracy["f2"],
+        "gradient_agreement": agreement,
+        "diverged": int(result.diverged.sum()),
         "median_distance": (result.z - result.z0).norm(dim=1).median().item(),
         "median_norm": result.z.norm(dim=1).median().item(),
     }

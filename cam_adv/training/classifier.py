@@ -5,6 +5,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cam_adv.training.finite import must_be_finite
 from cam_adv.training.randomness import step_generator
 
 ADVERSARIAL_STEPS = 2
@@ -57,6 +58,7 @@ class ClassifierModule(LightningModule):
         images = self._perturbed(self._noisy(images), labels)
         logits = self(images)
         loss = functional.cross_entropy(logits, labels, label_smoothing=self.hparams["label_smoothing"])
+        must_be_finite(self, {"train/loss": loss})
         self.log("train/loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(labels))
         return loss
 
@@ -92,6 +94,7 @@ class ClassifierModule(LightningModule):
         logits = self(images)
         accuracy = (logits.argmax(dim=1) == labels).float().mean()
         loss = functional.cross_entropy(logits, labels)
+        must_be_finite(self, {f"{part}/loss": loss})
         self.log(f"{part}/loss", loss, batch_size=len(labels))
         self.log(f"{part}/accuracy", accuracy, batch_size=len(labels), prog_bar=True)
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cam_adv.networks.svae import SVAE, bernoulli_nats
+from cam_adv.training.finite import must_be_finite
 from cam_adv.training.randomness import step_generator
 
 
@@ -59,6 +60,7 @@ class SVAEGAN(LightningModule):
             terms = self._objective(images, labels, generator)
         else:
             terms = self._discriminator_objective(images, generator)
+        must_be_finite(self, {f"train/{name}": value for name, value in terms.items()})
         for name, value in terms.items():
             self.log(f"train/{name}", value.detach(), on_step=False, on_epoch=True, batch_size=len(labels))
         return terms["objective"]
@@ -97,6 +99,7 @@ class SVAEGAN(LightningModule):
             "kl_nats": posterior.kl_to_prior().mean(),
             "f2_accuracy": (logits.argmax(dim=1) == labels).float().mean(),
         }
+        must_be_finite(self, {f"{part}/{name}": value for name, value in figures.items()})
         for name, value in figures.items():
             self.log(f"{part}/{name}", value, batch_size=len(labels), prog_bar=True)
 

@@ -21,9 +21,10 @@ from cam_adv.data.splits import ImageSplits
 from cam_adv.errors import UserError
 from cam_adv.hardware.devices import uses_gpu
 from cam_adv.hardware.processes import must_be_shared, together
-from cam_adv.networks.check import check_classifier, check_generator
+from cam_adv.networks.check import check_classifier, check_generator, check_pixel_range
 from cam_adv.networks.code import code_digest
 from cam_adv.networks.ensemble import Ensemble
+from cam_adv.networks.predictions import BATCH, unit
 from cam_adv.settings import (
     ClassifierTraining,
     EnsembleSettings,
@@ -133,7 +134,11 @@ class Workshop:
     def _victim(self, settings: VictimSettings) -> Model:
         if settings.training is not None:
             return self._classifier("victim", settings.name, settings, settings.training)
-        return Model(f"victim {settings.name}", self._network(settings, trained=True), None)
+        network = self._network(settings, trained=True)
+        some = torch.randperm(len(self.splits.validation), generator=torch.Generator().manual_seed(0))[:BATCH]
+        seen, labels = unit(self.splits.validation.images[some]), self.splits.validation.labels[some]
+        check_pixel_range(network, seen, labels, settings.network["_target_"])
+        return Model(f"victim {settings.name}", network, None)
 
     def _ensemble(self, role: str, settings: EnsembleSettings) -> dict[str, Model]:
         return {

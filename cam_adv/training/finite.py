@@ -1,0 +1,30 @@
+"""A training that has come to NaN or infinity stops at once."""
+
+from collections.abc import Mapping
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from cam_adv.errors import UserError
+
+
+def must_be_finite(module: LightningModule, terms: Mapping[str, Tensor]) -> None:
+    """Stop a training whose loss or figures aren't numbers any more, before a checkpoint keeps what made them so.
+
+    Args:
+        terms: scalars by name.
+
+    Raises:
+        UserError: one of them is NaN or infinite; it names the term, the step and the last good checkpoint.
+    """
+    if torch.stack([value.detach() for value in terms.values()]).isfinite().all():
+        return
+    name = next(name for name, value in terms.items() if not value.isfinite())
+    checkpoint = getattr(module.trainer.checkpoint_callback, "best_model_path", "")
+    kept = f"the last good checkpoint is {checkpoint}" if checkpoint else "there is no checkpoint yet"
+    where = f"at step {module.global_step} of a training, in epoch {module.current_epoch}"
+    raise UserError(
+        f"{name} is {terms[name].item()} {where}; {kept}.",
+        "Lower its training.learning_rate, or look for images or a layer that make it so.",
+    )
