@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -14,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from cam_adv.endings import of_the_disk, told_to_end
 from cam_adv.errors import UserError
@@ -124,8 +125,7 @@ def _refuse(error: Exception, what: str, remedy: str) -> NoReturn:
 
 def _in_words(error: BaseException) -> tuple[str, str]:
     """What Hydra says about a command line, in two sentences."""
-    cause: BaseException | None = error
-    while cause := cause.__cause__ or cause.__context__:
+    for cause in _causes(error):
         if isinstance(cause, UserError):  # of a resolver, which OmegaConf wraps
             return cause.what, cause.remedy
     text = str(error)
@@ -137,7 +137,10 @@ def _in_words(error: BaseException) -> tuple[str, str]:
     if unknown := re.search(
         r"Could not override '([^']+)'|Key '([^']+)' is not in struct|delete from config\. '([^']+)' does not", text
     ):
-        return _unknown_key(next(filter(None, unknown.groups())))
+        path = next(filter(None, unknown.groups()))
+        inside = {str(one.full_key) for one in _causes(error) if isinstance(one, ConfigKeyError)}
+        # A mapping that was given as a whole may have a key too many.
+        return _unknown_key(next((key for key in inside if key.startswith(f"{path}.")), path))
     missing = re.search(r"Could not find '([^']+)'", text)
     if missing and (words := launchers.missing_extra(missing[1])):
         return words
@@ -148,6 +151,13 @@ def _in_words(error: BaseException) -> tuple[str, str]:
         return f"There is no config {choice[1]}.", f"Choose {choice[2]} from {options}."
     first, *rest = [line.strip() for line in text.splitlines() if line.strip()]
     return f"{first.rstrip('.')}.", " ".join(rest) or "See cam-adv --help."
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """What led to an error, the latest first."""
+    cause: BaseException | None = error
+    while cause := cause.__cause__ or cause.__context__:
+        yield cause
 
 
 def _of_the_command_line(error: Exception) -> tuple[str, str] | None:

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -105,7 +106,7 @@ def check_targets(plain: Mapping[str, Any]) -> None:
             reason = (str(error) or type(error).__name__).splitlines()[-1]
             raise UserError(
                 f"{path}._target_={target} can't be imported: {reason}.",
-                "Give the import path of a class or function, package.module.Name.",
+                f"Give the import path of a class or function, package.module.Name{_meant(target)}.",
             ) from error
         if not callable(found):
             raise UserError(
@@ -144,6 +145,14 @@ def _nodes_with_target(node: Any, path: str) -> Iterator[tuple[str, Mapping[str,
             yield path, node
         for key, child in node.items():
             yield from _nodes_with_target(child, f"{path}.{key}" if path else str(key))
+
+
+def _meant(target: Any) -> str:
+    """ ", or write …" where the module is there and has something of nearly that name, else nothing."""
+    module, _, name = str(target).rpartition(".")
+    found = sys.modules.get(module)  # to look for the name has imported it
+    close = difflib.get_close_matches(name, vars(found), n=1) if found else []
+    return f", or write {module}.{close[0]}" if close else ""
 
 
 def nearest(word: str, choices: Collection[str]) -> str:

@@ -76,6 +76,8 @@ CASES = [
     (["stage=kinds"], "stage=kinds needs the settings of conf/kinds/"),
     (["kinds.images=3"], "There is no key kinds.images in this config"),
     (["experiment=roc", "kinds.imges=3"], "There is no key kinds.imges"),
+    (["dataset.source={_target_:os.getcwd,kind:3}"], "There is no key dataset.source.kind"),
+    (["attack=null"], "These overrides can't be used"),
     (["attack=typ1"], "There is no config attack/typ1"),
     (["attack.strength=-0.5"], "attack.strength=-0.5 can't be used"),
     (["attack.target=3"], "attack.target=3, but image_folder has no such class"),

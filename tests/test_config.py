@@ -181,7 +181,7 @@ class TestCheckTargets:
         [
             ({"_target_": "torch.nn.Linear", "in_features": 3}, "a.out_features, which torch.nn.Linear needs"),
             ({"_target_": "torch.nn.Linear", "in_features": 3, "out_feature": 2}, "a.out_feature is no argument"),
-            ({"_target_": "torch.nn.Lineal"}, "can't be imported"),
+            ({"_target_": "torch.nn.Lineal"}, "can't be imported.*\n.*, or write torch.nn.Linear"),
             ({"_target_": "torch"}, "can't be called: it is a module"),
             ({"_target_": ""}, "can't be imported"),
         ],

@@ -85,6 +85,8 @@ def image_folder(root: str, size: int, gray: bool, workers: int = 1) -> Source:
         UserError: the folder isn't there, has fewer than two classes, or holds a picture that can't be read.
     """
     folder = Path(root).expanduser()
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise UserError(f"dataset.size={size} is no side of a picture.", "Give a whole number of pixels, such as 28.")
     if not folder.is_dir():
         raise UserError(
             f"dataset.root={root} is not a folder.",
@@ -117,6 +119,8 @@ def _read_picture(file: Path, size: int, gray: bool) -> Tensor:
     try:
         with Image.open(file) as picture:
             upright = ImageOps.exif_transpose(picture)
+            if upright.mode == "F":
+                raise ValueError("its pixels are floating-point numbers, whose range nothing tells")
             if upright.mode.startswith("I"):  # 16 bits: Pillow's own conversion would cut, not scale
                 upright = Image.fromarray((np.asarray(upright) / 257).round().astype(np.uint8))
             squared = ImageOps.fit(upright.convert("L" if gray else "RGB"), (size, size))

@@ -52,8 +52,15 @@ class Entry:
         return self.folder.is_dir() and _written(self.folder / METRICS) >= since
 
     def metrics(self) -> dict[str, float]:
-        """What was measured when the model was made."""
-        return json.loads((self.folder / METRICS).read_text(encoding="utf-8"))
+        """What was measured when the model was made.
+
+        Raises:
+            ValueError: the file holds something else.
+        """
+        metrics = json.loads((self.folder / METRICS).read_text(encoding="utf-8"))
+        if not isinstance(metrics, dict) or not all(isinstance(value, float | int) for value in metrics.values()):
+            raise ValueError(f"{self.folder / METRICS} holds no figures")
+        return metrics
 
     def load_into(self, module: nn.Module) -> None:
         """Put the stored weights into a module of the same architecture; nothing but tensors is unpickled.
