@@ -113,20 +113,30 @@ def write_mnist(root: Path, train: int, test: int, side: int = 28) -> dict[str, 
     return content
 
 
-@pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 3 class folders with 40 pictures of 16×16 each."""
-    root = tmp_path_factory.mktemp("pictures")
+def save_pictures(root: Path) -> None:
+    """3 class folders with 40 pictures of 16×16 each."""
     for name, images in zip(CLASS_NAMES, textures(40, 16, seed=1), strict=True):
-        (root / name).mkdir()
+        (root / name).mkdir(parents=True)
         for number, image in enumerate(images):
             Image.fromarray(image).save(root / name / f"{number:02d}.png")
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of such pictures."""
+    root = tmp_path_factory.mktemp("pictures")
+    save_pictures(root)
     return root
 
 
 @pytest.fixture(scope="session")
 def tiny(pictures: Path) -> list[str]:
     """Overrides of a study that takes seconds."""
+    return tiny_study(pictures)
+
+
+def tiny_study(pictures: Path) -> list[str]:
+    """The overrides of `tiny`, for these pictures."""
     training = ["epochs=6", "batch_size=16", "learning_rate=0.01"]
     return [
         "dataset=image_folder",

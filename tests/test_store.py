@@ -187,6 +187,14 @@ class TestLoad:
             with pytest.raises(UserError, match=r"model\.ckpt"):
                 one.load_into(other)
 
+    def test_makes_nothing_that_hyperparameters_name(self, tmp_path: Path) -> None:
+        one, module = entry(tmp_path), nn.Linear(2, 3)
+        one.create(write(module, 0.25))
+        smuggled = {"_target_": "pathlib.Path.touch", "_args_": [str(tmp_path / "ran")]}
+        torch.save({"state_dict": module.state_dict(), "hyper_parameters": smuggled}, one.folder / CHECKPOINT)
+        one.load_into(module)
+        assert not (tmp_path / "ran").exists()
+
     def test_the_recorder_records(self, tmp_path: Path) -> None:
         """The test above could fail: an unpickling that runs code leaves the file."""
         pickle.loads(pickle.dumps(Recorder(tmp_path / "ran")))
@@ -275,7 +283,10 @@ class TestTraining:
         for name, value in again.network.state_dict().items():
             assert torch.allclose(value.float(), whole[role][name].float(), atol=1e-6), name
 
-    @pytest.mark.parametrize("damage", ["truncated", "code"])
+    @pytest.mark.parametrize(
+        "damage",
+        ["truncated", "code", "a list", "only weights", "another network", "no tensors", "a path that climbs out"],
+    )
     def test_says_what_to_do_with_a_damaged_half_trained_model(
         self, settings: Settings, splits: ImageSplits, tmp_path: Path, damage: str
     ) -> None:
@@ -283,8 +294,22 @@ class TestTraining:
         assert one.training is not None
         folder = one.training.entry.training_folder
         folder.mkdir(parents=True)
-        if damage == "code":
-            torch.save({"state_dict": {}, "more": Recorder(tmp_path / "ran")}, folder / CHECKPOINT)
+        whole = {
+            "state_dict": one.training.module.state_dict(),
+            **{"optimizer_states": [], "lr_schedulers": [], "loops": {}, "epoch": 0, "global_step": 0},
+        }
+        hostile = {
+            "code": {"more": Recorder(tmp_path / "ran")},
+            "another network": {"state_dict": nn.Linear(2, 3).state_dict()},
+            "no tensors": {"state_dict": dict.fromkeys(whole["state_dict"], "text")},
+            "a path that climbs out": {"callbacks": {"checkpoint": {"best_model_path": f"{folder}/../../mine"}}},
+        }
+        if damage in hostile:
+            torch.save(whole | hostile[damage], folder / CHECKPOINT)
+        elif damage == "a list":
+            torch.save([1, 2], folder / CHECKPOINT)
+        elif damage == "only weights":
+            torch.save({"state_dict": whole["state_dict"]}, folder / CHECKPOINT)
         else:
             (folder / CHECKPOINT).write_bytes(b"PK\x03\x04 half a checkpoint")
         with pytest.raises(UserError, match=r"\.training"):

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT = "model.ckpt"
 METRICS = "metrics.json"
+OF_A_TRAINING = {"state_dict", "optimizer_states", "lr_schedulers", "loops", "epoch", "global_step"}
+"""What a checkpoint must hold for a training to go on from it."""
 
 
 @dataclass(frozen=True)
@@ -73,20 +75,27 @@ class Entry:
         try:
             module.load_state_dict(checkpoint["state_dict"])
             self.metrics()
-        except (KeyError, RuntimeError, OSError, ValueError) as error:
+        except (KeyError, RuntimeError, OSError, ValueError, TypeError, AttributeError) as error:
             raise UserError(
                 f"The stored model {path} is not this network's ({type(error).__name__}).", remedy
             ) from error
 
-    def check_interrupted(self) -> None:
-        """Make sure that a training that was interrupted can go on.
+    def check_interrupted(self, module: nn.Module) -> None:
+        """Make sure that a training of `module` that was interrupted can go on.
 
         Raises:
-            UserError: its checkpoint is damaged.
+            UserError: its checkpoint is damaged, of another network, or would lead the training out of its folder.
         """
-        checkpoint = self.training_folder / CHECKPOINT
-        if checkpoint.exists():
-            read_checkpoint(checkpoint, f"Delete {self.training_folder}: the training then starts anew.")
+        path, remedy = self.training_folder / CHECKPOINT, f"Delete {self.training_folder}: the training starts anew."
+        if not path.exists():
+            return
+        found = read_checkpoint(path, remedy)
+        own = {name: value.shape for name, value in module.state_dict().items()}
+        whole = isinstance(found, dict) and found.keys() >= OF_A_TRAINING
+        if not whole or _shapes(found["state_dict"]) != own:
+            raise UserError(f"{path} is no half-trained model of this network.", remedy)
+        if any(".." in Path(text).parts for text in _texts(found.get("callbacks"))):
+            raise UserError(f"{path} names files outside its own folder.", remedy)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -138,6 +147,23 @@ def read_checkpoint(path: Path, remedy: str) -> dict[str, Any]:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many kinds for damaged bytes: all mean the same here
         raise UserError(f"The model {path} is damaged ({type(error).__name__}).", remedy) from error
+
+
+def _shapes(state: Any) -> dict[str, torch.Size | None]:
+    """Of tensors by name; None for what is no tensor."""
+    return {name: getattr(value, "shape", None) for name, value in state.items()} if isinstance(state, dict) else {}
+
+
+def _texts(node: Any) -> Iterator[str]:
+    """Every text in nested plain values."""
+    if isinstance(node, Mapping):
+        for child in (*node.keys(), *node.values()):
+            yield from _texts(child)
+    elif isinstance(node, list | tuple):
+        for child in node:
+            yield from _texts(child)
+    elif isinstance(node, str):
+        yield node
 
 
 def _written(path: Path) -> float:

@@ -124,7 +124,7 @@ class Workshop:
             if pair not in missing:
                 pair[1].entry.load_into(pair[1].module)
             elif not retrain:
-                pair[1].entry.check_interrupted()
+                pair[1].entry.check_interrupted(pair[1].module)
         for title, training in missing:
             training.entry.create(partial(self._train, title, training), since)
             training.entry.load_into(training.module)
@@ -274,7 +274,7 @@ class Workshop:
         )
         data = ImageDataModule(self.splits, training.batch_size, training.seed, training.augmentation)
         training.module.train()
-        trainer.fit(training.module, data, ckpt_path=checkpoint)
+        trainer.fit(training.module, data, ckpt_path=checkpoint, weights_only=True)
         (figures,) = trainer.test(training.module, data, verbose=False)
         if isinstance(training.module, SVAEGAN) and trainer.is_global_zero:
             write_generator_pictures(training.module.network.eval(), self.splits.validation.images, folder)
