@@ -22,6 +22,7 @@ from cam_adv.errors import UserError
 from cam_adv.networks.check import check_classifier, check_pixel_range, gradient_agreement
 from cam_adv.networks.victims import MLP, GapCNN, LeNet
 from cam_adv.settings import Settings
+from cam_adv.training.checkpoints import WholeCheckpoints
 from cam_adv.training.store import CHECKPOINT
 from cam_adv.training.workshop import Workshop
 
@@ -237,6 +238,22 @@ def test_a_signal_ends_an_attack_at_once(tiny: list[str], tmp_path: Path, number
     assert f"cam-adv: This command was told to end ({number.name})." in said
     assert "resume=latest" in said
     assert "Traceback" not in said
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint, weights = tmp_path / "model.ckpt", torch.arange(3.0)
+    WholeCheckpoints().save_checkpoint({"state_dict": {"w": weights}}, checkpoint)
+
+    def half(path: Path, content: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(OSError, match="No space left"):
+        WholeCheckpoints().save_checkpoint({"state_dict": {"w": weights + 1}}, checkpoint)
+    assert torch.equal(torch.load(checkpoint, weights_only=True)["state_dict"]["w"], weights)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.ckpt"]  # and half of the new one takes no room
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from cam_adv.writing import whole
+
 TERM = "term "
 """Prefix of the names under which a file keeps the terms of the objective."""
 
@@ -65,9 +67,8 @@ def concatenate(results: Sequence[AttackResult]) -> AttackResult:
 
 def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     """Write a safetensors file that appears whole or not at all."""
-    unfinished = path.with_name(path.name + ".part")
-    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, unfinished)
-    unfinished.replace(path)
+    with whole(path) as unfinished:
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, unfinished)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from cam_adv.hardware import processes
 from cam_adv.hardware.devices import gpu_number, uses_gpu
 from cam_adv.settings import HardwareSettings
+from cam_adv.training.checkpoints import WholeCheckpoints
 from cam_adv.training.compilation import Compilation
 
 # Lightning's own reminders (devices found, loader workers, sharding) are about choices that this package makes.
@@ -38,7 +39,8 @@ def make_trainer(hardware: HardwareSettings, **options: Any) -> Trainer:
         devices=[gpu_number(hardware)] if on_gpu and hardware.processes == 1 else hardware.devices,
         num_nodes=hardware.nodes,
         strategy="auto" if hardware.processes == 1 else DDPStrategy(**_start(), find_unused_parameters=True),
-        plugins=[LightningEnvironment()] if hardware.processes == 1 else None,  # also where SLURM started one process
+        # The environment also where SLURM started one process.
+        plugins=[WholeCheckpoints(), *([LightningEnvironment()] if hardware.processes == 1 else [])],
         # The statistics of a whole batch, as one device has them. PyTorch shares them between GPUs only.
         sync_batchnorm=on_gpu and hardware.processes > 1,
         precision=hardware.precision,
