@@ -37,7 +37,7 @@ from cam_adv.settings import LatentAttackSettings
 from cam_adv.sweep.record import Record
 from cam_adv.training.store import Entry
 
-SOMETIMES = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+SOMETIMES = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
 # Overrides
@@ -193,12 +193,17 @@ def test_stored_models_are_loaded_or_refused(stored: Entry, seed: int, name: str
         file.write_bytes(whole)
 
 
+@cache
+def resumed() -> str:
+    return OmegaConf.to_yaml(compose(["resume=latest"]), resolve=True)
+
+
 @given(st.integers(0, 2**32))
 @SOMETIMES
 def test_records_and_configs_are_read_or_refused(seed: int) -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
-        config = OmegaConf.to_yaml(compose(["resume=latest"]), resolve=True)
+        config = resumed()
         (folder / "config.yaml").write_bytes(damaged(config.encode(), seed))
         Record(3, ("seed=1",)).write(folder)
         record = folder / "job.json"

@@ -1,6 +1,7 @@
 """Networks that can't be believed, losses that are no numbers, and commands that end before their time."""
 
 import errno
+import os
 import re
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Answer, compose
+from conftest import ONE_THREAD, Answer, Study, compose
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -222,11 +223,17 @@ def test_the_last_good_checkpoint_stays(settings: Settings, splits: ImageSplits,
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_an_attack_at_once(tiny: list[str], tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_ends_an_attack_at_once(
+    study: Study, tiny: list[str], tmp_path: Path, number: signal.Signals
+) -> None:
     """In the midst of a batch of a walk that would take minutes."""
-    overrides = [*tiny, "attack.steps=1000000", "attack.rest_at=0.9999", "hydra.run.dir=run"]
+    overrides = [*tiny, "attack.steps=1000000", "attack.rest_at=0.9999", f"hydra.run.dir={tmp_path / 'run'}"]
     running = subprocess.Popen(
-        [sys.executable, "-m", "cam_adv", *overrides], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "cam_adv", *overrides],
+        cwd=study.root,
+        env=os.environ | ONE_THREAD,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     while not (tmp_path / "run" / "batches").is_dir():
         assert running.poll() is None, running.stderr.read()

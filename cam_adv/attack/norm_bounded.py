@@ -112,9 +112,8 @@ def loss_gradient(network: nn.Module, images: Tensor, y: Tensor) -> Tensor:
 
 
 def _steepest(gradient: Tensor, norm: AttackNorm) -> Tensor:
-    """The direction of length 1 under the norm in which the loss grows fastest; none where it isn't finite."""
-    finite = gradient.flatten(1).isfinite().all(dim=1)
-    gradient = torch.where(wide(finite, gradient), gradient, 0)
+    """The direction of length 1 under the norm in which the loss grows fastest; pixels that have none stay."""
+    gradient = gradient.nan_to_num(nan=0, posinf=0, neginf=0)
     return gradient.sign() if norm == "linf" else gradient / _length(gradient)
 
 

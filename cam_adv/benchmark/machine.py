@@ -46,6 +46,6 @@ def operations(work: Callable[[], object]) -> float:
 
 
 def peak_memory() -> float:
-    """The most that this process has had in memory so far, in bytes."""
+    """The most that this process, or one that it started and saw end, has had in memory so far, in bytes."""
     unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return unit * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
