@@ -29,15 +29,25 @@ def told_to_end() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # where no handler may be set
         yield
         return
-    before = {number: signal.signal(number, _end) for number in SIGNALS}
+    told: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        told.append(number)
+        _end(number)
+
+    before = {number: signal.signal(number, end) for number in SIGNALS}
     try:
         yield
+    except BaseException:
+        if told:  # the signal came in the midst of a library, which may have made an error of its own of it
+            raise SystemExit(128 + told[0]) from None
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _end(number: int, _: FrameType | None) -> NoReturn:
+def _end(number: int) -> NoReturn:
     for later in SIGNALS:
         signal.signal(later, signal.SIG_IGN)  # one is enough, and what follows is short
     for child in multiprocessing.active_children():

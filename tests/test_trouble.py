@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from cam_adv.config import settings_from
 from cam_adv.data.splits import ImageSplits
-from cam_adv.endings import of_the_disk
+from cam_adv.endings import of_the_disk, told_to_end
 from cam_adv.errors import UserError
 from cam_adv.networks.check import check_classifier, check_pixel_range, gradient_agreement
 from cam_adv.networks.victims import MLP, GapCNN, LeNet
@@ -245,6 +245,23 @@ def test_a_signal_ends_an_attack_at_once(
     assert f"cam-adv: This command was told to end ({number.name})." in said
     assert "resume=latest" in said
     assert "Traceback" not in said
+
+
+def test_an_ending_that_a_library_turns_into_an_error_is_still_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """As OmegaConf does where the signal finds it in the midst of a copy."""
+
+    def copy() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        except BaseException as error:
+            raise AttributeError("half a copy") from error
+
+    with pytest.raises(SystemExit) as ending, told_to_end():
+        copy()
+    assert ending.value.code == 128 + signal.SIGTERM
+    assert "told to end (SIGTERM)" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
