@@ -2,7 +2,7 @@
 
 A small pipeline (trainings, an attack, figures) is killed at random moments and started again until it is done, and
 what it leaves is compared bit by bit with what an undisturbed one left. Disks are small file systems in memory, which
-takes the right to mount one; where that is missing, the rows say so. It takes a quarter of an hour on two cores.
+takes the right to mount one; where that is missing, the rows say so. It takes 20 minutes on two cores.
 """
 
 import argparse

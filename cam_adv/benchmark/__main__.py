@@ -45,7 +45,7 @@ FAST = (
     start_up.help_text,
     start_up.completion,
 )
-"""Those of a quick benchmark: one of each kind at least, and none that takes a minute."""
+"""Those of a quick benchmark: one of each kind but growth, and none that takes a minute."""
 
 
 def main() -> None:

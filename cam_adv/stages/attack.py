@@ -37,11 +37,12 @@ def run(
 
     if witnesses.place is None:
         print("The victim does not end in global average pooling and one linear layer: it has no exact maps.")
-    agreement = gradient_agreement(tools.victim.to(device), unit(test.images[:SOME].to(device)))
+    some = unit(test.images[:SOME].to(device))
+    agreement = gradient_agreement(tools.victim, some)
     if agreement < MASKED_BELOW:
         print(
             f"The victim's gradient is masked: a short step along it holds what it promises on {agreement:.0%} "
-            f"of {SOME} images. What attacks find here says little of how easily this victim is fooled."
+            f"of {len(some)} images. What attacks find here says little of how easily this victim is fooled."
         )
     on_test = witnesses.ask(test.images)
     accuracy = {
