@@ -1,3 +1,3 @@
-"""Type I adversarial examples made in the latent space of a supervised VAE, judged independently."""
+"""Type I adversarial examples from the latent space of a supervised VAE, evaluated by an independent judge."""
 
 __version__ = "0.1.0"

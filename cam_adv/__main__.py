@@ -1,4 +1,4 @@
-"""`python -m cam_adv` is `cam-adv`."""
+"""`python -m cam_adv`, the same as the command `cam-adv`."""
 
 from cam_adv.cli import main
 

@@ -1,10 +1,10 @@
-"""What a person is told when their input can't be used."""
+"""Errors that the user can correct."""
 
 
 class UserError(Exception):
-    """Something that the user can mend: one sentence what is wrong, one sentence what to do.
+    """An error that the user can correct: one sentence for the problem, and one for the remedy.
 
-    The command line prints both and exits with 2; a traceback follows only under `debug=true`.
+    The command line prints both and exits with code 2; with `debug=true` it also prints the traceback.
     """
 
     def __init__(self, what: str, remedy: str) -> None:
@@ -13,5 +13,5 @@ class UserError(Exception):
         self.remedy = remedy
 
     def __reduce__(self) -> tuple[type["UserError"], tuple[str, str]]:
-        # The default would call UserError with the joined message alone when a worker process sends it back.
+        # Without this, unpickling in another process would call UserError with the joined message alone.
         return type(self), (self.what, self.remedy)

@@ -1,4 +1,4 @@
-"""What several test files share: a tiny data set, the overrides of a tiny study, and the command line."""
+"""Shared by several test files: a tiny dataset, the overrides of a tiny run, and ways to run the command line."""
 
 import csv
 import json
@@ -14,6 +14,7 @@ from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import hydra
@@ -30,10 +31,10 @@ from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment, list_session_groups
 
 from cam_adv import cli
-from cam_adv.config import settings_from
+from cam_adv.config.compose import settings_from
+from cam_adv.config.settings import Settings
 from cam_adv.data.load import load_dataset
 from cam_adv.data.splits import ImageSplits
-from cam_adv.settings import Settings
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 CLASS_NAMES = ("dots", "häuser", "wide stripes")
@@ -42,8 +43,8 @@ torch.set_num_threads(1)
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a command left: exit code and texts."""
+class CommandResult:
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -51,98 +52,103 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Compared:
-    """A row of TensorBoard's HParams: its values, by key, and its metrics, by tag."""
+class HParamsRow:
+    """A row of TensorBoard's HParams table: hyperparameters by key, metrics by tag."""
 
-    asked: dict[str, object]
+    hparams: dict[str, object]
     metrics: dict[str, float]
 
-    def came_out(self, group: str) -> dict[str, float]:
-        """The metrics of a group of tags, without its name."""
+    def metrics_of(self, group: str) -> dict[str, float]:
+        """The metrics whose tags start with `group`, without this prefix."""
         return {tag.removeprefix(group): value for tag, value in self.metrics.items() if tag.startswith(group)}
 
 
-def compared(logdir: Path) -> tuple[list[str], list[str], dict[str, Compared]]:
-    """What TensorBoard's HParams shows of a folder: its keys, its metrics in order, and its rows by run."""
+def read_hparams(logdir: Path) -> tuple[list[str], list[str], dict[str, HParamsRow]]:
+    """TensorBoard's HParams table of a folder: hyperparameters, metrics in their order, and rows by run."""
     multiplexer = EventMultiplexer()
     multiplexer.AddRunsFromDirectory(str(logdir))
     multiplexer.Reload()
     provider = MultiplexerDataProvider(multiplexer, str(logdir))
     context = backend_context.Context(TBContext(logdir=str(logdir), data_provider=provider))
-    shown = get_experiment.Handler(RequestContext(), context, "", api_pb2.GetExperimentRequest()).run()
-    all_of_them = api_pb2.ListSessionGroupsRequest(slice_size=1000, allowed_statuses=[api_pb2.STATUS_SUCCESS])
-    groups = list_session_groups.Handler(RequestContext(), context, "", all_of_them).run().session_groups
+    experiment = get_experiment.Handler(RequestContext(), context, "", api_pb2.GetExperimentRequest()).run()
+    request = api_pb2.ListSessionGroupsRequest(slice_size=1000, allowed_statuses=[api_pb2.STATUS_SUCCESS])
+    groups = list_session_groups.Handler(RequestContext(), context, "", request).run().session_groups
     rows = {}
     for group in groups:
-        asked = {key: getattr(value, value.WhichOneof("kind")) for key, value in group.hparams.items()}
-        rows[group.name] = Compared(asked, {metric.name.tag: metric.value for metric in group.metric_values})
-    return [info.name for info in shown.hparam_infos], [info.name.tag for info in shown.metric_infos], rows
+        hparams = {key: getattr(value, value.WhichOneof("kind")) for key, value in group.hparams.items()}
+        rows[group.name] = HParamsRow(hparams, {metric.name.tag: metric.value for metric in group.metric_values})
+    names = [info.name for info in experiment.hparam_infos]
+    return names, [info.name.tag for info in experiment.metric_infos], rows
 
 
-def textures(count: int, side: int, seed: int) -> np.ndarray:
-    """Gray pictures of three textures, `(3, count, side, side)` uint8: points, columns and rows, with noise."""
-    draw = np.random.default_rng(seed)
-    across, down = np.meshgrid(np.arange(side), np.arange(side))
-    patterns = [(across % 4 == 0) & (down % 4 == 0), across % 4 < 2, down % 4 < 2]
-    pictures = np.empty((3, count, side, side), np.uint8)
+def texture_images(count: int, side: int, seed: int) -> np.ndarray:
+    """Grey images of three textures, `(3, count, side, side)` uint8: points, columns and rows, with noise."""
+    rng = np.random.default_rng(seed)
+    column, row = np.meshgrid(np.arange(side), np.arange(side))
+    patterns = [(column % 4 == 0) & (row % 4 == 0), column % 4 < 2, row % 4 < 2]
+    images = np.empty((3, count, side, side), np.uint8)
     for label, pattern in enumerate(patterns):
         for number in range(count):
-            moved = np.roll(pattern, tuple(draw.integers(0, 4, 2)), (0, 1))
-            pictures[label, number] = np.clip(200 * moved + draw.integers(0, 40, (side, side)), 0, 255)
-    return pictures
+            shifted = np.roll(pattern, tuple(rng.integers(0, 4, 2)), (0, 1))
+            images[label, number] = np.clip(200 * shifted + rng.integers(0, 40, (side, side)), 0, 255)
+    return images
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
-    """An array of bytes in the format of MNIST's files: magic number, sizes, bytes."""
+    """Write an array of bytes in the format of MNIST's files: magic number, sizes, bytes."""
     header = struct.pack(f">{1 + array.ndim}i", 0x0800 + array.ndim, *array.shape)
     path.write_bytes(header + array.astype(np.uint8).tobytes())
 
 
 def write_mnist(root: Path, train: int, test: int, side: int = 28) -> dict[str, np.ndarray]:
-    """MNIST's four raw files with random pictures, `train` and `test` of each digit; what they hold, by file name."""
-    draw = np.random.default_rng(0)
-    content = {}
+    """Write MNIST's four raw files with random images, `train` and `test` of each digit.
+
+    Returns:
+        Their arrays, by file name.
+    """
+    rng = np.random.default_rng(0)
+    arrays = {}
     for prefix, count in (("train", train), ("t10k", test)):
         labels = np.tile(np.arange(10), count)
-        content[f"{prefix}-images-idx3-ubyte"] = draw.integers(0, 256, (len(labels), side, side), dtype=np.uint8)
-        content[f"{prefix}-labels-idx1-ubyte"] = labels.astype(np.uint8)
+        arrays[f"{prefix}-images-idx3-ubyte"] = rng.integers(0, 256, (len(labels), side, side), dtype=np.uint8)
+        arrays[f"{prefix}-labels-idx1-ubyte"] = labels.astype(np.uint8)
     raw = root / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    for name, array in content.items():
+    for name, array in arrays.items():
         write_idx(raw / name, array)
-    return content
+    return arrays
 
 
-def save_pictures(root: Path) -> None:
-    """3 class folders with 40 pictures of 16×16 each."""
-    for name, images in zip(CLASS_NAMES, textures(40, 16, seed=1), strict=True):
+def save_image_folder(root: Path) -> None:
+    """Save 3 class folders with 40 images of 16×16 pixels each."""
+    for name, images in zip(CLASS_NAMES, texture_images(40, 16, seed=1), strict=True):
         (root / name).mkdir(parents=True)
         for number, image in enumerate(images):
             Image.fromarray(image).save(root / name / f"{number:02d}.png")
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of such pictures."""
-    root = tmp_path_factory.mktemp("pictures")
-    save_pictures(root)
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that `save_image_folder` saves."""
+    root = tmp_path_factory.mktemp("image_folder")
+    save_image_folder(root)
     return root
 
 
 @pytest.fixture(scope="session")
-def tiny(pictures: Path) -> list[str]:
-    """Overrides of a study that takes seconds."""
-    return tiny_study(pictures)
+def tiny(image_folder: Path) -> list[str]:
+    """Overrides of a run that takes seconds."""
+    return tiny_overrides(image_folder)
 
 
-def tiny_study(pictures: Path) -> list[str]:
-    """The overrides of `tiny`, for these pictures."""
+def tiny_overrides(image_folder: Path) -> list[str]:
+    """The overrides of `tiny`, for these images."""
     training = ["epochs=6", "batch_size=16", "learning_rate=0.01"]
     return [
         "dataset=image_folder",
-        f"dataset.root={pictures}",
+        f"dataset.root={image_folder}",
         "dataset.size=16",
-        "dataset.pictures=[[0,1]]",
+        "dataset.example_pairs=[[0,1]]",
         "model.victim.network.widths=[4,8,12]",
         *[f"model.{role}.training.{change}" for role in ("victim", "judge", "surrogates") for change in training],
         "model.generator.network.latent_size=8",
@@ -151,11 +157,11 @@ def tiny_study(pictures: Path) -> list[str]:
         "model.generator.training.svae_epochs=6",
         "model.generator.training.discriminator_epochs=1",
         "model.generator.training.batch_size=16",
-        "attack.images=12",
+        "selection.images=12",
         "attack.confidence=0.4",
         "attack.learning_rate=0.1",
         "attack.steps=6",
-        "attack.frames=4",
+        "attack.trace_points=4",
         "attack.batch_size=5",
         "hardware=cpu",
     ]
@@ -169,20 +175,20 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
 
 @pytest.fixture(scope="session")
 def settings(tiny: list[str]) -> Settings:
-    """The checked settings of the tiny study."""
+    """The checked settings of the tiny run."""
     return settings_from(compose(tiny))
 
 
 @pytest.fixture(scope="session")
 def splits(settings: Settings) -> ImageSplits:
-    """Its images."""
+    """The images of the tiny run."""
     return load_dataset(settings.dataset)
 
 
-def called(overrides: Sequence[str], folder: Path) -> Answer:
-    """The command `cam-adv` with these overrides in that folder, inside this process, which has imported all."""
+def run_in_process(overrides: Sequence[str], folder: Path) -> CommandResult:
+    """Run `cam-adv` with these overrides in `folder`, inside this process, which has imported everything."""
     handlers, out, err = logging.root.handlers[:], StringIO(), StringIO()
-    code = 0
+    code: Any = 0
     with (
         chdir(folder),
         patch.object(sys, "argv", ["cam-adv", *overrides]),
@@ -194,22 +200,22 @@ def called(overrides: Sequence[str], folder: Path) -> Answer:
         except SystemExit as ending:
             code = ending.code
         finally:
-            logging.root.handlers[:] = handlers  # Hydra's write to streams that end here
-    return Answer(code, out.getvalue(), err.getvalue())
+            logging.root.handlers[:] = handlers  # Hydra's write to the streams that are closed here
+    return CommandResult(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Answer]:
-    """`called` in `tmp_path`, where the test stays."""
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., CommandResult]:
+    """`run_in_process` in `tmp_path`, which is also the test's working directory."""
     monkeypatch.chdir(tmp_path)
-    return lambda *overrides: called(overrides, tmp_path)
+    return lambda *overrides: run_in_process(overrides, tmp_path)
 
 
 @pytest.fixture(scope="session")
-def cam_adv() -> Callable[[Sequence[str], Path], Answer]:
-    """The command `cam-adv` with these overrides in that folder, as a process of its own."""
+def command_process() -> Callable[[Sequence[str], Path], CommandResult]:
+    """Runs `cam-adv` with these overrides in this folder, as a process of its own."""
 
-    def run(overrides: Sequence[str], folder: Path) -> Answer:
+    def run(overrides: Sequence[str], folder: Path) -> CommandResult:
         environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
         done = subprocess.run(
             [sys.executable, "-m", "cam_adv", *overrides],
@@ -220,30 +226,30 @@ def cam_adv() -> Callable[[Sequence[str], Path], Answer]:
             check=False,
             timeout=300,
         )
-        return Answer(done.returncode, done.stdout, done.stderr)
+        return CommandResult(done.returncode, done.stdout, done.stderr)
 
     return run
 
 
-def killed(overrides: Sequence[str], root: Path, moment: str) -> None:
-    """Start `cam-adv` in `root`, and kill it as soon as a file matches `moment` there."""
-    running = subprocess.Popen(
+def start_and_kill(overrides: Sequence[str], root: Path, pattern: str) -> None:
+    """Start `cam-adv` in `root`, and kill it as soon as a file there matches the glob `pattern`."""
+    process = subprocess.Popen(
         [sys.executable, "-m", "cam_adv", *overrides],
         cwd=root,
         env=os.environ | ONE_THREAD,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    while not any(root.glob(moment)):
-        assert running.poll() is None, "it ended before it was killed"
+    while not any(root.glob(pattern)):
+        assert process.poll() is None, "the command ended before it was killed"
         time.sleep(0.005)
-    running.send_signal(signal.SIGKILL)
-    assert running.wait() == -signal.SIGKILL
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
 
 
 @dataclass(frozen=True)
-class Study:
-    """The first run of all: where it was started, its folder, its tensors, and the store as it left it."""
+class AttackRun:
+    """A finished run: its working directory, its folder, its tensors, and the model store as it left it."""
 
     root: Path
     folder: Path
@@ -252,23 +258,26 @@ class Study:
 
     @property
     def rows(self) -> list[dict[str, str]]:
+        """The rows of `results.csv`."""
         with (self.folder / "results.csv").open(newline="") as file:
             return list(csv.DictReader(file))
 
     @property
-    def summary(self) -> dict:
+    def summary(self) -> dict[str, Any]:
+        """The content of `summary.json`."""
         return json.loads((self.folder / "summary.json").read_text())
 
 
-def stored(root: Path) -> dict[str, int]:
-    """Every file of the models in the store, and when it was written; locks are no models."""
+def stored_models(root: Path) -> dict[str, int]:
+    """The modification time of every file of the models in the store, without its lock files."""
     files = (root / "outputs" / "models").glob("*/**/*")
     return {str(path): path.stat().st_mtime_ns for path in files if path.is_file()}
 
 
 @pytest.fixture(scope="session")
-def study(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Study:
-    root = tmp_path_factory.mktemp("study")
-    answer = called([*tiny, "dataset.pictures=[[0,1],[1,0]]", "hydra.run.dir=first"], root)
-    assert answer.code == 0, answer.err
-    return Study(root, root / "first", load_file(root / "first" / "attack.safetensors"), stored(root))
+def attack_run(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> AttackRun:
+    """The tiny run, whose model store other tests use too."""
+    root = tmp_path_factory.mktemp("attack_run")
+    result = run_in_process([*tiny, "dataset.example_pairs=[[0,1],[1,0]]", "hydra.run.dir=first"], root)
+    assert result.code == 0, result.err
+    return AttackRun(root, root / "first", load_file(root / "first" / "attack.safetensors"), stored_models(root))

@@ -1,1 +1,1 @@
-"""How long things take beside what else one could do: `python -m cam_adv.benchmark`."""
+"""Run times and memory, compared with other packages and plain loops: `python -m cam_adv.benchmark`."""

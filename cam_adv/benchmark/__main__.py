@@ -1,7 +1,6 @@
-"""The command `python -m cam_adv.benchmark`: a table, and `benchmark.json` in the folder where it is started."""
+"""The command `python -m cam_adv.benchmark`: a table, and `benchmark.json` in the working directory."""
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,98 +8,100 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cam_adv.benchmark import attack, clever, maps, pixels, start_up, training
-from cam_adv.benchmark.alone import Measured, alone
-from cam_adv.benchmark.machine import matrix_rate
+from cam_adv.benchmark import attack, cam, clever, pgd, start_up, training
+from cam_adv.benchmark.isolated import IsolatedRun, run_isolated
+from cam_adv.benchmark.machine import matmul_flops_per_second
 from cam_adv.errors import UserError
-from cam_adv.writing import write_whole
+from cam_adv.runtime.atomic_files import write_json
 
-REPEATS, QUICK = 20, 5
-WIDTH = 180
-"""Columns of the table where it goes to a file."""
+REPEATS, QUICK_REPEATS = 20, 5
+FILE_WIDTH = 180
+"""Width of the table in characters if the output is not a terminal."""
 
 CASES = {
-    "attack": (attack.successes, attack.published_step, attack.step),
-    "growth": (attack.growth_in_images, attack.growth_in_steps, attack.memory),
+    "attack": (attack.seconds_per_success, attack.tang2018_step, attack.type1_step),
+    "scaling": (attack.scaling_in_images, attack.scaling_in_steps, attack.memory_scaling),
     "training": (
-        training.svae_beside_bare,
-        training.classifier_beside_bare,
-        training.svae_beside_template,
-        training.classifier_beside_template,
-        training.mlp_beside_template,
+        training.svae_vs_bare_loop,
+        training.classifier_vs_bare_loop,
+        training.svae_vs_template,
+        training.classifier_vs_template,
+        training.mlp_vs_template,
     ),
-    "pixels": (pixels.beside_foolbox, pixels.beside_torchattacks, pixels.beside_art),
-    "maps": (maps.beside_forward, maps.beside_torchcam, maps.beside_grad_cam, maps.beside_captum),
-    "clever": (clever.of_mlp, clever.of_gap_cnn),
+    "pgd": (pgd.vs_foolbox, pgd.vs_torchattacks, pgd.vs_art),
+    "cam": (cam.vs_forward_pass, cam.vs_torchcam, cam.vs_grad_cam, cam.vs_captum),
+    "clever": (clever.mlp_vs_art, clever.gap_cnn_vs_art),
     "start_up": (start_up.help_text, start_up.completion, start_up.second_run),
 }
-FAST = (
-    attack.step,
-    training.classifier_beside_bare,
-    training.mlp_beside_template,
-    pixels.beside_foolbox,
-    maps.beside_forward,
-    maps.beside_torchcam,
-    clever.of_mlp,
+QUICK_CASES = (
+    attack.type1_step,
+    training.classifier_vs_bare_loop,
+    training.mlp_vs_template,
+    pgd.vs_foolbox,
+    cam.vs_forward_pass,
+    cam.vs_torchcam,
+    clever.mlp_vs_art,
     start_up.help_text,
     start_up.completion,
 )
-"""Those of a quick benchmark: one of each kind but growth, and none that takes a minute."""
+"""The cases of a quick benchmark: at least one of each group except scaling, each faster than a minute."""
 
 
 def main() -> None:
-    """Time the cases, each in a process of its own; one that stands beside something not installed says so."""
+    """Time the cases, each in a process of its own. A case whose baseline package is missing is left out."""
     parser = argparse.ArgumentParser("python -m cam_adv.benchmark", description=main.__doc__)
-    parser.add_argument("groups", nargs="*", help=f"which of {', '.join(CASES)}; all of them where none is named")
-    parser.add_argument("--quick", action="store_true", help="fewer repeats, and only what takes no minute")
-    asked = parser.parse_args()
-    if unknown := set(asked.groups) - CASES.keys():
+    parser.add_argument("groups", nargs="*", help=f"any of {', '.join(CASES)}; all by default")
+    parser.add_argument("--quick", action="store_true", help="fewer repeats, and only cases faster than a minute")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.groups) - CASES.keys():
         parser.error(f"there is no group {', '.join(sorted(unknown))}: choose from {', '.join(CASES)}")
-    cases = [case for name in asked.groups or CASES for case in CASES[name]]
-    cases = [case for case in cases if case in FAST or not asked.quick]
-    rate, lines = matrix_rate(), []
+    cases = [case for name in arguments.groups or CASES for case in CASES[name]]
+    cases = [case for case in cases if case in QUICK_CASES or not arguments.quick]
+    matmul_rate, rows = matmul_flops_per_second(), []
     for case in cases:
         try:
-            lines.append(alone(case, QUICK if asked.quick else REPEATS))
-            print(
-                f"{lines[-1].line.case}: {lines[-1].line.ratio:.3g} times as fast as {lines[-1].line.beside}",
-                flush=True,
-            )
+            run = run_isolated(case, QUICK_REPEATS if arguments.quick else REPEATS)
         except UserError as error:
             print(f"{case.__module__}.{case.__name__}: {error.what} {error.remedy}")
-    content = [_content(measured, rate) for measured in lines]
-    write_whole(Path("benchmark.json"), json.dumps(content, indent=2) + "\n")
+            continue
+        comparison = run.comparison
+        print(
+            f"{comparison.case}: {comparison.speedup:.3g} times as fast as {comparison.baseline}",
+            flush=True,
+        )
+        rows.append(_row(run, matmul_rate))
+    write_json(Path("benchmark.json"), rows)
     console = Console()
-    (console if console.is_terminal else Console(width=WIDTH)).print(_table(content, rate))
+    (console if console.is_terminal else Console(width=FILE_WIDTH)).print(_table(rows, matmul_rate))
 
 
-def _content(measured: Measured, matrix_rate: float) -> dict[str, Any]:
-    """A line of `benchmark.json`: the comparison, operations a second, their share of the machine's, memory, time."""
-    line = measured.line
-    achieved = None if line.operations is None else line.operations / line.ours
-    return asdict(line) | {
-        "operations_per_second": achieved,
-        "share_of_matrix_product": None if achieved is None else achieved / matrix_rate,
-        "peak_memory": measured.memory,
-        "took": measured.took,
+def _row(run: IsolatedRun, matmul_rate: float) -> dict[str, Any]:
+    """A row of `benchmark.json`: the comparison, FLOP/s and their share of the machine's, memory and duration."""
+    comparison = run.comparison
+    flops_per_second = None if comparison.flops is None else comparison.flops / comparison.ours
+    return asdict(comparison) | {
+        "flops_per_second": flops_per_second,
+        "share_of_matmul_rate": None if flops_per_second is None else flops_per_second / matmul_rate,
+        "peak_memory": run.peak_memory,
+        "seconds": run.seconds,
     }
 
 
-def _table(content: list[dict[str, Any]], rate: float) -> Table:
-    title = f"benchmark; a product of matrices: {rate / 1e9:.0f} GFLOP/s"
+def _table(rows: list[dict[str, Any]], matmul_rate: float) -> Table:
+    title = f"benchmark; a matrix product: {matmul_rate / 1e9:.0f} GFLOP/s"
     table = Table(title=title, title_justify="left", title_style="bold")
-    for name in ("case", "ours", "beside", "other", "times as fast", "80% of pairs", "to reach", "GFLOP/s", "memory"):
+    for name in ("case", "ours", "baseline", "theirs", "speedup", "80% of pairs", "target", "GFLOP/s", "memory"):
         table.add_column(name)
-    for line in content:
-        ours, other = (f"{line[name]:.3g} {line['unit']}" for name in ("ours", "other"))
-        spread = f"{line['low']:.3g} to {line['high']:.3g}"
-        reach = "" if line["reach"] is None else f"{line['reach']:.2g}"
-        achieved = ""
-        if line["operations_per_second"] is not None:
-            achieved = f"{line['operations_per_second'] / 1e9:.0f} ({line['share_of_matrix_product']:.0%})"
-        memory = f"{line['peak_memory'] / 1e9:.1f} GB"
+    for row in rows:
+        ours, theirs = (f"{row[name]:.3g} {row['unit']}" for name in ("ours", "theirs"))
+        spread = f"{row['low']:.3g} to {row['high']:.3g}"
+        target = "" if row["target_speedup"] is None else f"{row['target_speedup']:.2g}"
+        flops = ""
+        if row["flops_per_second"] is not None:
+            flops = f"{row['flops_per_second'] / 1e9:.0f} ({row['share_of_matmul_rate']:.0%})"
+        memory = f"{row['peak_memory'] / 1e9:.1f} GB"
         table.add_row(
-            line["case"], ours, line["beside"], other, f"{line['ratio']:.3g}", spread, reach, achieved, memory
+            row["case"], ours, row["baseline"], theirs, f"{row['speedup']:.3g}", spread, target, flops, memory
         )
     return table
 

@@ -1,4 +1,4 @@
-"""Two ways to do one thing, timed in turn, so that a machine that slows down slows both."""
+"""Timings of two ways to do the same work, in alternation, so that a change of the machine's speed affects both."""
 
 import time
 from collections.abc import Callable
@@ -8,69 +8,84 @@ from statistics import median, quantiles
 
 @dataclass(frozen=True)
 class Comparison:
-    """One line of the benchmark.
+    """One row of the benchmark.
 
-    ours, other: medians over the repeats, in `unit`, so that less is better. ratio: how many times as fast ours is,
-    the median of other / ours over pairs that were timed in a row; low, high: the first and the last decile of these
-    ratios. reach: what the ratio should come to at least, None where there is nothing that it should. operations:
-    floating-point operations in one unit of ours, None where nobody counted.
+    Attributes:
+        case: the work.
+        baseline: what it is compared with.
+        ours, theirs: median costs over the repeats in `unit`, lower is better.
+        speedup: median of theirs / ours over pairs of consecutive measurements.
+        low, high: first and last decile of these ratios.
+        target_speedup: the speedup that should be reached at least, None if there is no target.
+        flops: floating-point operations in one unit of ours, None if they were not counted.
     """
 
     case: str
-    beside: str
+    baseline: str
     ours: float
-    other: float
-    ratio: float
+    theirs: float
+    speedup: float
     low: float
     high: float
     unit: str
-    reach: float | None = None
-    operations: float | None = None
+    target_speedup: float | None = None
+    flops: float | None = None
 
 
 def compare(
     case: str,
     ours: Callable[[], float],
-    beside: str,
-    other: Callable[[], float],
+    baseline: str,
+    theirs: Callable[[], float],
     repeats: int,
     unit: str = "s",
-    reach: float | None = None,
-    operations: float | None = None,
+    target_speedup: float | None = None,
+    flops: float | None = None,
 ) -> Comparison:
-    """Measure both in turn, `repeats` times after a first round that warms them up.
+    """Measure both in alternation, `repeats` times after a warm-up round.
 
     Args:
-        case: what is done. beside: what it is held against.
-        ours, other: do it, and say what it cost in `unit`; see `seconds`.
+        case: the work. baseline: what it is compared with.
+        ours, theirs: do the work and return its cost in `unit`; see `timed`.
         repeats: at least 1.
-        reach, operations: see `Comparison`.
+        target_speedup, flops: see `Comparison`.
     """
-    ours(), other()
-    return of_pairs(case, beside, [(ours(), other()) for _ in range(repeats)], unit, reach, operations)
+    ours(), theirs()
+    return compare_pairs(case, baseline, [(ours(), theirs()) for _ in range(repeats)], unit, target_speedup, flops)
 
 
-def of_pairs(
+def compare_pairs(
     case: str,
-    beside: str,
+    baseline: str,
     pairs: list[tuple[float, float]],
     unit: str,
-    reach: float | None = None,
-    operations: float | None = None,
+    target_speedup: float | None = None,
+    flops: float | None = None,
 ) -> Comparison:
-    """The line that pairs of costs, ours and the other's, come to."""
-    ratios = [theirs / mine for mine, theirs in pairs]
+    """The comparison of measured pairs of costs (ours, theirs)."""
+    ratios = [theirs / ours for ours, theirs in pairs]
     deciles = quantiles(ratios, n=10, method="inclusive") if len(ratios) > 1 else ratios
-    own, others = (median(column) for column in zip(*pairs, strict=True))
-    return Comparison(case, beside, own, others, median(ratios), deciles[0], deciles[-1], unit, reach, operations)
+    our_cost, their_cost = (median(column) for column in zip(*pairs, strict=True))
+    return Comparison(
+        case,
+        baseline,
+        our_cost,
+        their_cost,
+        median(ratios),
+        deciles[0],
+        deciles[-1],
+        unit,
+        target_speedup,
+        flops,
+    )
 
 
-def seconds(work: Callable[[], object], share: float = 1.0) -> Callable[[], float]:
-    """What `work` takes, as a function for `compare`; `share`: of it that is one unit."""
+def timed(work: Callable[[], object], share: float = 1.0) -> Callable[[], float]:
+    """A function for `compare`: does `work` and returns its seconds times `share`, the share of one unit in it."""
 
-    def timed() -> float:
+    def measure() -> float:
         start = time.perf_counter()
         work()
         return share * (time.perf_counter() - start)
 
-    return timed
+    return measure

@@ -1,4 +1,4 @@
-"""What this machine can do at most, and how much work something is."""
+"""The speed of this machine, and the work and memory of a computation."""
 
 import resource
 import sys
@@ -10,24 +10,24 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-SIDE = 2048
+MATRIX_SIZE = 2048
 REPEATS = 7
 
 
-def matrix_rate() -> float:
-    """Floating-point operations a second in the best of some products of two 2048 x 2048 matrices in float32."""
+def matmul_flops_per_second() -> float:
+    """Floating-point operations per second in the fastest of several products of 2048×2048 float32 matrices."""
     generator = torch.Generator().manual_seed(0)
-    left, right = (torch.randn(SIDE, SIDE, generator=generator) for _ in range(2))
+    left, right = (torch.randn(MATRIX_SIZE, MATRIX_SIZE, generator=generator) for _ in range(2))
     best = float("inf")
     for _ in range(REPEATS):
         start = time.perf_counter()
         left @ right
         best = min(best, time.perf_counter() - start)
-    return 2 * SIDE**3 / best
+    return 2 * MATRIX_SIZE**3 / best
 
 
-class _Counter(TorchDispatchMode):
-    """Counts where PyTorch's own `FlopCounterMode` can't: it follows modules, and `autograd.grad` stops it."""
+class _FlopCounter(TorchDispatchMode):
+    """A replacement for PyTorch's `FlopCounterMode`, which hooks into modules and fails with `autograd.grad`."""
 
     total = 0
 
@@ -38,14 +38,14 @@ class _Counter(TorchDispatchMode):
         return out
 
 
-def operations(work: Callable[[], object]) -> float:
+def count_flops(work: Callable[[], object]) -> float:
     """Floating-point operations of the convolutions and matrix products in `work`, forward and backward."""
-    with _Counter() as counter:
+    with _FlopCounter() as counter:
         work()
     return counter.total
 
 
 def peak_memory() -> float:
-    """The most that this process, or one that it started and saw end, has had in memory so far, in bytes."""
+    """The peak resident memory in bytes of this process, or of a child process that has ended if that is larger."""
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

@@ -1,4 +1,4 @@
-"""Random small affine maps of a whole batch at once."""
+"""Random small affine transforms of a whole batch at once."""
 
 import math
 
@@ -8,15 +8,16 @@ from torch.nn import functional
 
 
 def random_affine(images: Tensor, draws: Tensor, shift: float, rotation: float, scale: float, shear: float) -> Tensor:
-    """Shift, turn, scale and shear each image by its own draw; what comes in from outside is black.
+    """Shift, rotate, scale and shear each image by its own draw; pixels from outside the image are black.
 
     Args:
         images: `(N, C, H, W)` in [0, 1].
-        draws: `(5, N)`, uniform in [-1, 1]: each image's share of the largest rotation, scale, shear and shifts.
-        shift: largest shift in pixels, along each axis.
-        rotation: largest turn in degrees.
-        scale: largest relative change of size (0.1: from 90% to 110%).
-        shear: largest shear, in pixels across per pixel down.
+        draws: `(5, N)`, uniform in [-1, 1]: rotation, scale, shear, horizontal and vertical shift of each image, as
+            fractions of their maxima.
+        shift: maximum shift in pixels, along each axis.
+        rotation: maximum rotation in degrees.
+        scale: maximum relative change of size (0.1: from 90% to 110%).
+        shear: maximum shear, in horizontal pixels per vertical pixel.
 
     Returns:
         `(N, C, H, W)` in [0, 1].
@@ -25,11 +26,11 @@ def random_affine(images: Tensor, draws: Tensor, shift: float, rotation: float, 
     angle = draws[0] * math.radians(rotation)
     size = 1 + draws[1] * scale
     cosine, sine = angle.cos() * size, angle.sin() * size
-    slant = draws[2] * shear
+    slope = draws[2] * shear
     theta = torch.stack(
         [
-            torch.stack([cosine, cosine * slant - sine, draws[3] * 2 * shift / width], dim=1),
-            torch.stack([sine, sine * slant + cosine, draws[4] * 2 * shift / height], dim=1),
+            torch.stack([cosine, cosine * slope - sine, draws[3] * 2 * shift / width], dim=1),
+            torch.stack([sine, sine * slope + cosine, draws[4] * 2 * shift / height], dim=1),
         ],
         dim=1,
     ).to(images)

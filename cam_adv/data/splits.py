@@ -1,4 +1,4 @@
-"""Images with labels, and their division into train, validation and test."""
+"""Labelled images, and their split into train, validation and test."""
 
 import hashlib
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class LabelledImages:
         return LabelledImages(self.images.to(device), self.labels.to(device))
 
     def digest(self) -> str:
-        """A SHA-256 over shape, pixels and labels: equal data has equal digests on every machine."""
+        """SHA-256 of shape, pixels and labels, the same on every machine."""
         state = hashlib.sha256(str(tuple(self.images.shape)).encode())
         state.update(self.images.cpu().contiguous().numpy().data)
         state.update(self.labels.cpu().contiguous().numpy().data)
@@ -36,7 +36,7 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class ImageSplits:
-    """What a source hands over: three disjoint parts and the names of the K classes."""
+    """A dataset: three disjoint parts, and the names of the K classes."""
 
     train: LabelledImages
     validation: LabelledImages
@@ -55,7 +55,7 @@ class ImageSplits:
 
 
 def stratified_indices(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Divide positions so that each class gives `fraction` of its members (rounded) to the second part.
+    """Split positions so that the second part has `fraction` of each class (rounded, at least 1).
 
     Args:
         labels: `(N,)` int64.
@@ -66,7 +66,7 @@ def stratified_indices(labels: Tensor, fraction: float, seed: int) -> tuple[Tens
         The positions of the first and of the second part, each ascending.
 
     Raises:
-        UserError: a class has too few images to have at least one in each part.
+        UserError: a class has too few images for both parts.
     """
     generator = torch.Generator().manual_seed(seed)
     second = torch.zeros(len(labels), dtype=torch.bool)
@@ -90,15 +90,18 @@ def split(
     test_fraction: float | None,
     seed: int,
 ) -> ImageSplits:
-    """Divide a pool of images into train, validation and, where the source has none of its own, test.
+    """Split a pool of images into train, validation and, where the source has no test images of its own, test.
 
     Args:
-        pool: the images that may be trained on.
-        test: the source's own test images, or None to take them out of the pool.
+        pool: all images that aren't test images of the source.
+        test: the source's own test images, or None to draw them from the pool.
         class_names: names of the K classes.
-        validation_fraction: share of the pool that validates.
-        test_fraction: share of the pool that tests; ignored where `test` is given.
-        seed: the same seed makes the same split.
+        validation_fraction: of the pool.
+        test_fraction: of the pool; ignored where `test` is given.
+        seed: of the explicit generators.
+
+    Raises:
+        UserError: there is neither `test` nor `test_fraction`, or a class is too small.
     """
     if test is None:
         if test_fraction is None:

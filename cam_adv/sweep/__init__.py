@@ -1,1 +1,1 @@
-"""A sweep as one table and one picture: what its jobs leave, read back. Nothing here needs torch."""
+"""A sweep's report, read back from the folders of its jobs: one table and one figure. Nothing here imports torch."""

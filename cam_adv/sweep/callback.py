@@ -1,4 +1,4 @@
-"""Where Hydra tells of a sweep: at its end, however it comes, stands its report."""
+"""The Hydra callback that notices a sweep, and the report that is written when the command exits."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,41 +9,41 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cam_adv.run_folder import register_resolvers
-from cam_adv.sweep.jobs import PLAN, swept_overrides
-from cam_adv.sweep.record import NAME
+from cam_adv.runtime.run_dir import register_resolvers
+from cam_adv.sweep.jobs import MULTIRUN_CONFIG, swept_overrides
+from cam_adv.sweep.record import JOB_FILE
 
 _started: list[Path] = []
-"""Folders of the sweeps that were started and not yet reported."""
+"""Folders of the sweeps that have started and are not reported yet."""
 
-# A launcher's worker process imports this module before it composes its job's config.
+# A launcher's worker process imports this module before it composes the config of its job.
 register_resolvers()
 OmegaConf.register_new_resolver("swept", swept_overrides, replace=True)
 
 
 class SweepReport(Callback):
-    """Notices that a sweep starts, and what it sweeps; single runs are left alone."""
+    """Records the folder and the config of a sweep when it starts; ignores single runs."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        with suppress(OmegaConfBaseException):  # where there is no folder, Hydra's sweeper says why
+        with suppress(OmegaConfBaseException):  # if the folder can't be resolved, Hydra's sweeper reports why
             folder = Path(config.hydra.sweep.dir)
             folder.mkdir(parents=True, exist_ok=True)
-            OmegaConf.save(config, folder / PLAN)  # Hydra's own sweeper does the same, those of others don't
+            OmegaConf.save(config, folder / MULTIRUN_CONFIG)  # only Hydra's basic sweeper saves it itself
             _started.append(folder)
 
 
 @contextmanager
-def reported_sweep() -> Iterator[None]:
-    """Report a sweep that is started inside, however it ends.
+def report_on_exit() -> Iterator[None]:
+    """Write the report of a sweep that starts within this context, on exit, failures and interrupts included.
 
-    Hydra's own `on_multirun_end` isn't called after a failed job, nor where a person interrupts the sweep.
+    Hydra does not call its own `on_multirun_end` after a failed job or an interrupt.
     """
     try:
         yield
     finally:
         while _started:
             folder = _started.pop()
-            if any(folder.glob(f"*/{NAME}")):  # a command line that Hydra refused has no job
-                from cam_adv.sweep.report import report  # late: pictures and tables take their time to import
+            if any(folder.glob(f"*/{JOB_FILE}")):  # a command line that Hydra refused has no job
+                from cam_adv.sweep.report import report  # imported here, since matplotlib and rich are slow to import
 
                 report(folder)

@@ -1,4 +1,4 @@
-"""A sweep's folder as it stands: its jobs, what each was asked, and what came out."""
+"""The folder of a sweep, read back: its jobs, their overrides, states and results."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -6,25 +6,30 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from cam_adv.config.overrides import Value, parse_overrides, swept_keys
 from cam_adv.errors import UserError
-from cam_adv.evaluation.outcome import Outcome
-from cam_adv.overrides import Value, swept_keys, values_of
-from cam_adv.sweep.record import NAME, Record, Status, read_json, unreadable
+from cam_adv.metrics.summary import AttackSummary
+from cam_adv.sweep.record import JOB_FILE, JobRecord, Status, read_json, unreadable
 
-PLAN = "multirun.yaml"
-"""Where a sweep's folder keeps what was asked for."""
+MULTIRUN_CONFIG = "multirun.yaml"
+"""The file in a sweep's folder that has the config of the whole sweep."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job. values: what each overridden key was set to. outcome: None where no attack has ended."""
+    """One job of a sweep.
+
+    Attributes:
+        values: the value of each overridden key.
+        summary: None if no attack has finished.
+    """
 
     folder: Path
     number: int
     status: Status
     reason: str | None
     values: Mapping[str, Value]
-    outcome: Outcome | None
+    summary: AttackSummary | None
 
 
 @dataclass(frozen=True)
@@ -37,12 +42,12 @@ class Sweep:
 
 
 def read_sweep(folder: Path) -> Sweep:
-    """What stands in the folder of a sweep, which may still be running.
+    """The jobs in the folder of a sweep, which may still be running.
 
     Raises:
         UserError: it is not the folder of a sweep, or a file of a job can't be read.
     """
-    folders = [path.parent for path in folder.glob(f"*/{NAME}")]
+    folders = [path.parent for path in folder.glob(f"*/{JOB_FILE}")]
     if not folders:
         what = "holds no job of a sweep" if folder.is_dir() else "is no folder"
         raise UserError(
@@ -50,48 +55,48 @@ def read_sweep(folder: Path) -> Sweep:
             "Give the folder of one sweep: outputs/multirun/<name>/<date>, as cam-adv -m printed it.",
         )
     jobs = sorted(map(_read_job, folders), key=lambda job: (job.number, job.folder.name))
-    return Sweep(folder, tuple(_swept(jobs, _planned(folder))), tuple(jobs))
+    return Sweep(folder, tuple(_varied_keys(jobs, _planned_keys(folder))), tuple(jobs))
 
 
-def swept_overrides(folder: str, overrides: Iterable[str], otherwise: str) -> str:
-    """Those of a job's overrides that the sweep in `folder` gives several values; `otherwise` where it gives none."""
-    keys = set(_planned(Path(folder)))
-    return ",".join(text for text in overrides if not keys.isdisjoint(values_of([text]))) or otherwise
+def swept_overrides(folder: str, overrides: Iterable[str], default: str) -> str:
+    """Those of a job's overrides that the sweep in `folder` gives several values; `default` if there is none."""
+    keys = set(_planned_keys(Path(folder)))
+    return ",".join(text for text in overrides if not keys.isdisjoint(parse_overrides([text]))) or default
 
 
-def text_of(value: Value) -> str:
-    """A value as it would be written on a command line."""
+def format_value(value: Value) -> str:
+    """A value as it is written on a command line."""
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _read_job(folder: Path) -> Job:
-    record = Record.read(folder)
-    summary = folder / "summary.json"
-    outcome = _read_outcome(summary) if summary.exists() else None
-    return Job(folder, record.number, record.status, record.reason, values_of(record.overrides), outcome)
+    record = JobRecord.read(folder)
+    path = folder / "summary.json"
+    summary = _read_summary(path) if path.exists() else None
+    return Job(folder, record.number, record.status, record.reason, parse_overrides(record.overrides), summary)
 
 
-def _read_outcome(path: Path) -> Outcome:
+def _read_summary(path: Path) -> AttackSummary:
     try:
-        return Outcome.of(read_json(path))
+        return AttackSummary.of(read_json(path))
     except (KeyError, TypeError) as error:
         raise unreadable(path) from error
 
 
-def _swept(jobs: Iterable[Job], planned: Iterable[str]) -> list[str]:
-    """Keys whose values differ, and those that will: of a sweep's first job alone nothing differs yet."""
-    taken: dict[str, set[str]] = {}
+def _varied_keys(jobs: Iterable[Job], planned: Iterable[str]) -> list[str]:
+    """Keys whose values differ between jobs, and planned ones: after a sweep's first job, no value differs yet."""
+    values_of: dict[str, set[str]] = {}
     for job in jobs:
         for key, value in job.values.items():
-            taken.setdefault(key, set()).add(text_of(value))
-    return [key for key, values in taken.items() if len(values) > 1 or key in set(planned)]
+            values_of.setdefault(key, set()).add(format_value(value))
+    return [key for key, values in values_of.items() if len(values) > 1 or key in set(planned)]
 
 
-def _planned(folder: Path) -> list[str]:
-    """Keys with several values on the command line; none of a folder that keeps no plan."""
-    path = folder / PLAN
+def _planned_keys(folder: Path) -> list[str]:
+    """Keys with several values on the command line of the sweep; none if the folder has no config of it."""
+    path = folder / MULTIRUN_CONFIG
     if not path.exists():
         return []
     return swept_keys(OmegaConf.load(path).hydra.overrides.task)

@@ -1,4 +1,4 @@
-"""`job.json`: what a job of a sweep was asked, and how it ended."""
+"""`job.json`: the overrides of a sweep's job and how it ended."""
 
 import json
 import traceback
@@ -8,20 +8,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cam_adv.errors import UserError
-from cam_adv.run_folder import RECORD as NAME
-from cam_adv.writing import write_whole
+from cam_adv.runtime.atomic_files import write_atomically, write_json
+from cam_adv.runtime.run_dir import JOB_FILE
 
-TRACEBACK = "traceback.txt"
+TRACEBACK_FILE = "traceback.txt"
 Status = Literal["finished", "failed", "unfinished"]
 
 
 @dataclass(frozen=True)
-class Record:
-    """One job of a sweep.
+class JobRecord:
+    """The record of one job of a sweep.
 
-    number: of the job in its sweep. overrides: as on a command line, those that all jobs share among them.
-    status: a job that runs is as unfinished as one that was killed. reason: why it failed.
-    objective: what a finished one returned to the sweep's sampler.
+    Attributes:
+        number: of the job in its sweep.
+        overrides: as on a command line, including those that all jobs share.
+        status: a running or a killed job is unfinished.
+        reason: why it failed.
+        objective: what a finished job returned to the sweeper.
     """
 
     number: int
@@ -31,41 +34,41 @@ class Record:
     objective: float | None = None
 
     @classmethod
-    def of(cls, number: int, overrides: Sequence[str]) -> "Record":
-        """A new job's record; that a sweep was resumed is nothing that its jobs were asked."""
+    def of(cls, number: int, overrides: Sequence[str]) -> "JobRecord":
+        """The record of a new job. An override of `resume` is left out: it concerns the sweep, not the job."""
         return cls(number, tuple(text for text in overrides if not text.lstrip("+").startswith("resume=")))
 
     def write(self, folder: Path) -> None:
-        write_whole(folder / NAME, json.dumps(asdict(self), indent=2) + "\n")
+        write_json(folder / JOB_FILE, asdict(self))
 
     @classmethod
-    def read(cls, folder: Path) -> "Record":
+    def read(cls, folder: Path) -> "JobRecord":
         """The record in a job's folder.
 
         Raises:
-            UserError: it is no such record.
+            UserError: the file is not such a record.
         """
-        content = read_json(folder / NAME)
+        content = read_json(folder / JOB_FILE)
         try:
             record = cls(**content)
             return replace(record, overrides=tuple(record.overrides))
         except TypeError as error:
-            raise unreadable(folder / NAME) from error
+            raise unreadable(folder / JOB_FILE) from error
 
-    def keep(self, folder: Path, job: Callable[[], float | None]) -> float | None:
-        """Do the job, and keep in its folder how it ends."""
-        anew = replace(self, status="unfinished", reason=None)
-        anew.write(folder)
-        (folder / TRACEBACK).unlink(missing_ok=True)
+    def track(self, folder: Path, job: Callable[[], float | None]) -> float | None:
+        """Run the job and record in its folder how it ends; returns its objective."""
+        started = replace(self, status="unfinished", reason=None)
+        started.write(folder)
+        (folder / TRACEBACK_FILE).unlink(missing_ok=True)
         try:
             objective = job()
         except Exception as error:
-            replace(anew, status="failed", reason=_in_one_line(error)).write(folder)
+            replace(started, status="failed", reason=_in_one_line(error)).write(folder)
             if not isinstance(error, UserError):
-                # Hydra shows the traceback of the first failure only.
-                write_whole(folder / TRACEBACK, "".join(traceback.format_exception(error)))
+                # Hydra prints the traceback of the first failure only.
+                write_atomically(folder / TRACEBACK_FILE, "".join(traceback.format_exception(error)))
             raise
-        replace(anew, status="finished", objective=objective).write(folder)
+        replace(started, status="finished", objective=objective).write(folder)
         return objective
 
 
@@ -82,7 +85,7 @@ def read_json(path: Path) -> Any:
 
 
 def unreadable(path: Path) -> UserError:
-    """The error that a file of a job isn't what it should be."""
+    """The error for a file of a job that has not the expected content."""
     return UserError(f"{path} can't be read.", "Remove its folder from the sweep, or restore the file.")
 
 

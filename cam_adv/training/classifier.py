@@ -2,15 +2,17 @@
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cam_adv.training.finite import must_be_finite
-from cam_adv.training.randomness import step_generator
+from cam_adv.models.lp_balls import positive_length
+from cam_adv.training.check_finite import check_finite
+from cam_adv.training.step_generator import step_generator
 
 ADVERSARIAL_STEPS = 2
 ADVERSARIAL_STRIDE = 0.75
-"""Gradient steps that perturb an image in adversarial training, and the length of each as a share of the radius."""
+"""Gradient steps that perturb an image in adversarial training, and the length of each in units of the radius."""
 
 
 class ClassifierModule(LightningModule):
@@ -34,11 +36,11 @@ class ClassifierModule(LightningModule):
             network: the classifier.
             learning_rate: peak of the one-cycle schedule.
             weight_decay: of AdamW.
-            label_smoothing: probability mass given to the other classes.
-            pixel_noise: largest standard deviation of the Gaussian noise on training pixels; each image
-                has its own, uniform between 0 and this.
-            adversarial_radius: L2 radius of the perturbations that training images get from `ADVERSARIAL_STEPS`
-                steps up the loss (adversarial training, Madry et al. 2018); 0: none.
+            label_smoothing: share of the probability mass that is spread evenly over all classes.
+            pixel_noise: largest standard deviation of the Gaussian noise on training pixels; each image's is drawn
+                uniformly between 0 and this.
+            adversarial_radius: L2 radius of the adversarial perturbations of training images, found by
+                `ADVERSARIAL_STEPS` steps up the loss (adversarial training, Madry et al. 2018); 0: none.
             seed: of the pixel noise.
         """
         super().__init__()
@@ -55,10 +57,10 @@ class ClassifierModule(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         images, labels = batch
-        images = self._perturbed(self._noisy(images), labels)
+        images = self._adversarial(self._noisy(images), labels)
         logits = self(images)
         loss = functional.cross_entropy(logits, labels, label_smoothing=self.hparams["label_smoothing"])
-        must_be_finite(self, {"train/loss": loss})
+        check_finite(self, {"train/loss": loss})
         self.log("train/loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(labels))
         return loss
 
@@ -66,22 +68,22 @@ class ClassifierModule(LightningModule):
         if self.hparams["pixel_noise"] == 0:
             return images
         generator = step_generator(self, self.hparams["seed"])
-        deviation = self.hparams["pixel_noise"] * torch.rand(len(images), 1, 1, 1, generator=generator)
-        return images + (deviation * torch.randn(images.shape, generator=generator)).to(images)
+        std = self.hparams["pixel_noise"] * torch.rand(len(images), 1, 1, 1, generator=generator)
+        return images + (std * torch.randn(images.shape, generator=generator)).to(images)
 
-    def _perturbed(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Images moved up the loss inside an L2 ball, whose radius is reached halfway through the training."""
-        full = self.hparams["adversarial_radius"]
-        if full == 0:
+    def _adversarial(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Images moved up the loss inside an L2 ball, whose radius grows linearly until half of the training."""
+        full_radius = self.hparams["adversarial_radius"]
+        if full_radius == 0:
             return images
-        radius = full * min(1.0, 2 * self.global_step / self.trainer.estimated_stepping_batches)
-        offset = torch.zeros_like(images)
+        radius = full_radius * min(1.0, 2 * self.global_step / self.trainer.estimated_stepping_batches)
+        delta = torch.zeros_like(images)
         for _ in range(ADVERSARIAL_STEPS):
-            moved = (images + offset).requires_grad_()
-            (gradient,) = torch.autograd.grad(functional.cross_entropy(self(moved), labels), moved)
-            offset = offset + ADVERSARIAL_STRIDE * radius * gradient / _length(gradient)
-            offset = offset * (radius / _length(offset)).clamp(max=1)
-        return images + offset
+            x_adv = (images + delta).requires_grad_()
+            (gradient,) = torch.autograd.grad(functional.cross_entropy(self(x_adv), labels), x_adv)
+            delta = delta + ADVERSARIAL_STRIDE * radius * gradient / positive_length(gradient, "l2")
+            delta = delta * (radius / positive_length(delta, "l2")).clamp(max=1)
+        return images + delta
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         self._measure(batch, "validation")
@@ -94,11 +96,11 @@ class ClassifierModule(LightningModule):
         logits = self(images)
         accuracy = (logits.argmax(dim=1) == labels).float().mean()
         loss = functional.cross_entropy(logits, labels)
-        must_be_finite(self, {f"{part}/loss": loss})
+        check_finite(self, {f"{part}/loss": loss})
         self.log(f"{part}/loss", loss, batch_size=len(labels))
         self.log(f"{part}/accuracy", accuracy, batch_size=len(labels), prog_bar=True)
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = torch.optim.AdamW(
             self.parameters(),
             lr=self.hparams["learning_rate"],
@@ -107,13 +109,8 @@ class ClassifierModule(LightningModule):
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=self.hparams["learning_rate"],
-            # With five steps or fewer the rise would take no step at all, and OneCycleLR divides by its length.
+            # With five steps or fewer the warm-up would have no step, and OneCycleLR divides by its length.
             total_steps=max(6, int(self.trainer.estimated_stepping_batches)),
             pct_start=0.2,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def _length(images: Tensor) -> Tensor:
-    """L2 norm of each sample, `(N, 1, 1, 1)`, never 0."""
-    return images.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]

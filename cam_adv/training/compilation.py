@@ -1,4 +1,4 @@
-"""`torch.compile` while a Trainer is at work, and not a moment longer."""
+"""`torch.compile` for the duration of a training or an attack."""
 
 from collections.abc import Iterator
 
@@ -6,18 +6,18 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
-from cam_adv.networks.svae import SVAE
+from cam_adv.models.generators.base import Generator
 
 GRAPHS = 64
-"""Compiled forms of one function. All networks that are made of torch.nn.Sequential count as one function to PyTorch,
-which beyond its own limit, 8, goes on without compiling."""
+"""Limit of compiled graphs of one function. PyTorch counts all networks that are made of torch.nn.Sequential as one
+function, and beyond its default limit, 8, runs without compiling."""
 
 
 class Compilation(Callback):
-    """Compiles the `networks` of a module for its training or attack, in whichever process that is.
+    """Compiles the `networks` of a module for its training or attack, in every process that takes part.
 
-    In place: names of weights stay as they are. Undone at the end, because compiled code passes over hooks that come
-    later, and maps are caught by hooks.
+    In place, so that the names of the weights stay the same. Undone at the end: compiled code ignores hooks that are
+    registered later, and maps are captured by hooks.
     """
 
     def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
@@ -34,5 +34,7 @@ class Compilation(Callback):
 
 def _parts(module: LightningModule) -> Iterator[nn.Module]:
     """What is called as a whole: a network, or the parts of a generator."""
-    for network in module.networks:
-        yield from network.children() if isinstance(network, SVAE) else [network]
+    networks = getattr(module, "networks", None)
+    for network in [module.network] if networks is None else networks:
+        assert isinstance(network, nn.Module)
+        yield from network.children() if isinstance(network, Generator) else [network]

@@ -1,4 +1,4 @@
-"""Trained models on disk, each found again by everything that made it."""
+"""Trained models on disk, each in a folder that is named after a digest of everything that determines it."""
 
 import json
 import logging
@@ -13,23 +13,27 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
-from cam_adv.digest import digest
 from cam_adv.errors import UserError
+from cam_adv.runtime.atomic_files import write_json
+from cam_adv.runtime.digest import digest
 
 log = logging.getLogger(__name__)
 
 CHECKPOINT = "model.ckpt"
 METRICS = "metrics.json"
-OF_A_TRAINING = {"state_dict", "optimizer_states", "lr_schedulers", "loops", "epoch", "global_step"}
-"""What a checkpoint must hold for a training to go on from it."""
+TRAINING_STATE = {"state_dict", "optimizer_states", "lr_schedulers", "loops", "epoch", "global_step"}
+"""Keys that a checkpoint must have for a training to be resumed from it."""
 
 
 @dataclass(frozen=True)
-class Entry:
+class StoreEntry:
     """One model of the store: `<root>/<name>-<digest>/` with its checkpoint, recipe and metrics.
 
-    While it is trained it stands in a folder with the ending `.training`, which a later run goes on with;
-    it gets its name when it is whole.
+    Until its training ends, its folder has the suffix `.training`; a later run resumes an interrupted training there.
+
+    root: of the store.
+    name: of the model; not unique.
+    recipe: everything that determines the model, in values that JSON can hold.
     """
 
     root: Path
@@ -38,34 +42,36 @@ class Entry:
 
     @property
     def digest(self) -> str:
-        """Of the recipe and of the package's version."""
+        """Of the recipe and the package's version."""
         return digest({"recipe": self.recipe}, {})
 
     @property
     def folder(self) -> Path:
+        """Of the complete model."""
         return self.root / f"{self.name}-{self.digest}"
 
     @property
     def training_folder(self) -> Path:
+        """Of a model whose training has not ended."""
         return self.folder.with_name(self.folder.name + ".training")
 
     def exists(self, since: float = 0.0) -> bool:
-        """Whether the model is there, made at `since`, in seconds since the epoch, or later."""
-        return self.folder.is_dir() and _written(self.folder / METRICS) >= since
+        """Whether the complete model is there, and was made at `since`, in seconds since the epoch, or later."""
+        return self.folder.is_dir() and _modification_time(self.folder / METRICS) >= since
 
     def metrics(self) -> dict[str, float]:
-        """What was measured when the model was made.
+        """The metrics on the test images at the end of the training.
 
         Raises:
             ValueError: the file holds something else.
         """
         metrics = json.loads((self.folder / METRICS).read_text(encoding="utf-8"))
         if not isinstance(metrics, dict) or not all(isinstance(value, float | int) for value in metrics.values()):
-            raise ValueError(f"{self.folder / METRICS} holds no figures")
+            raise ValueError(f"{self.folder / METRICS} holds no metrics")
         return metrics
 
     def load_into(self, module: nn.Module) -> None:
-        """Put the stored weights into a module of the same architecture; nothing but tensors is unpickled.
+        """Load the stored weights into a module of the same architecture; only tensors are unpickled.
 
         Raises:
             UserError: the checkpoint is damaged or of another architecture.
@@ -81,25 +87,24 @@ class Entry:
             ) from error
 
     def check_interrupted(self, module: nn.Module) -> None:
-        """Make sure that a training of `module` that was interrupted can go on.
+        """Check that an interrupted training of `module`, if there is one, can be resumed.
 
         Raises:
-            UserError: its checkpoint is damaged, of another network, or would lead the training out of its folder.
+            UserError: its checkpoint is damaged, of another network, or has paths outside the training's folder.
         """
         path, remedy = self.training_folder / CHECKPOINT, f"Delete {self.training_folder}: the training starts anew."
         if not path.exists():
             return
-        found = read_checkpoint(path, remedy)
-        own = {name: value.shape for name, value in module.state_dict().items()}
-        whole = isinstance(found, dict) and found.keys() >= OF_A_TRAINING
-        if not whole or _shapes(found["state_dict"]) != own:
+        checkpoint = read_checkpoint(path, remedy)
+        complete = isinstance(checkpoint, dict) and checkpoint.keys() >= TRAINING_STATE
+        if not complete or _shapes(checkpoint["state_dict"]) != _shapes(module.state_dict()):
             raise UserError(f"{path} is no half-trained model of this network.", remedy)
-        if any(".." in Path(text).parts for text in _texts(found.get("callbacks"))):
+        if any(".." in Path(text).parts for text in _strings(checkpoint.get("callbacks"))):
             raise UserError(f"{path} names files outside its own folder.", remedy)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold this entry alone, so that of two runs that want the same model one trains and one waits."""
+        """Lock this entry, so that of two runs that need the same model one trains it and the other waits."""
         self.root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.root / f".{self.folder.name}.lock")
         try:
@@ -112,64 +117,64 @@ class Entry:
         finally:
             lock.release()
 
-    def create(self, train: Callable[[Path], Mapping[str, float]], since: float = 0.0) -> None:
-        """Train the model unless it is there by now; one that is there is replaced when the new one is whole.
+    def get_or_train(self, train: Callable[[Path], Mapping[str, float]], since: float = 0.0) -> None:
+        """Train the model unless it exists, which is checked under the lock.
 
         Args:
-            train: leaves `model.ckpt` in the folder that it is given, going on from one that it finds
-                there, and returns the metrics.
-            since: a model, or half of one, that is older, in seconds since the epoch, counts as not there.
+            train: writes `model.ckpt` to the folder that it is given, resuming from one that it finds there, and
+                returns the metrics.
+            since: a model, complete or not, that is older, in seconds since the epoch, is trained again; a complete
+                one is replaced once the new one is complete.
         """
         with self.lock():
             if self.exists(since):
                 return
-            if _written(self.training_folder / CHECKPOINT) < since:
+            if _modification_time(self.training_folder / CHECKPOINT) < since:
                 shutil.rmtree(self.training_folder, ignore_errors=True)
             self.training_folder.mkdir(parents=True, exist_ok=True)
             metrics = train(self.training_folder)
-            _write_json(self.training_folder / "recipe.json", self.recipe)
-            _write_json(self.training_folder / METRICS, metrics)
+            write_json(self.training_folder / "recipe.json", self.recipe)
+            write_json(self.training_folder / METRICS, metrics)
             old = self.folder.with_name(self.folder.name + ".old")
             shutil.rmtree(old, ignore_errors=True)
             if self.exists():
-                self.folder.replace(old)  # half of a model never stands under its name
+                self.folder.replace(old)  # the folder of this name never has an incomplete model
             self.training_folder.replace(self.folder)
             shutil.rmtree(old, ignore_errors=True)
 
 
 def read_checkpoint(path: Path, remedy: str) -> dict[str, Any]:
-    """Read a checkpoint; nothing but tensors and plain values is unpickled.
+    """Read a checkpoint; only tensors and plain values are unpickled.
+
+    Args:
+        remedy: of the error message.
 
     Raises:
-        UserError: it is damaged, or holds something else; `remedy` says what to do then.
+        UserError: it is damaged, or holds something else.
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many kinds for damaged bytes: all mean the same here
+    except Exception as error:  # damaged bytes raise many kinds of errors in torch.load
         raise UserError(f"The model {path} is damaged ({type(error).__name__}).", remedy) from error
 
 
 def _shapes(state: Any) -> dict[str, torch.Size | None]:
-    """Of tensors by name; None for what is no tensor."""
+    """The shapes of tensors by name; None for a value that is no tensor."""
     return {name: getattr(value, "shape", None) for name, value in state.items()} if isinstance(state, dict) else {}
 
 
-def _texts(node: Any) -> Iterator[str]:
-    """Every text in nested plain values."""
+def _strings(node: Any) -> Iterator[str]:
+    """Every string in nested plain values."""
     if isinstance(node, Mapping):
         for child in (*node.keys(), *node.values()):
-            yield from _texts(child)
+            yield from _strings(child)
     elif isinstance(node, list | tuple):
         for child in node:
-            yield from _texts(child)
+            yield from _strings(child)
     elif isinstance(node, str):
         yield node
 
 
-def _written(path: Path) -> float:
-    """When a file was written last, in seconds since the epoch; 0 for none."""
+def _modification_time(path: Path) -> float:
+    """Of a file, in seconds since the epoch; 0 if it does not exist."""
     return path.stat().st_mtime if path.exists() else 0.0
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

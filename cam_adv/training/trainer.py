@@ -1,4 +1,4 @@
-"""Lightning trainers for the hardware that the config names."""
+"""Lightning trainers for the hardware of the config."""
 
 import logging
 import os
@@ -10,43 +10,48 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from tqdm import tqdm
 
-from cam_adv.hardware import processes
-from cam_adv.hardware.devices import gpu_number, uses_gpu
-from cam_adv.settings import HardwareSettings
-from cam_adv.training.checkpoints import WholeCheckpoints
+from cam_adv.runtime import distributed as processes
+from cam_adv.runtime.devices import gpu_index, uses_gpu
+from cam_adv.schema.hardware import HardwareSettings
+from cam_adv.training.checkpoints import AtomicCheckpointIO
 from cam_adv.training.compilation import Compilation
 
-# Lightning's own reminders (devices found, loader workers, sharding) are about choices that this package makes.
+# Lightning's reminders (devices found, loader workers, sharding) concern choices that this package makes itself.
 for name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(name).setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", module=r"lightning\.")
 
 
 def with_devices(hardware: HardwareSettings, useful: int) -> HardwareSettings:
-    """The same hardware with no more devices than have something to do, where it is up to this process."""
-    return hardware if processes.company() else hardware.model_copy(update={"devices": min(hardware.devices, useful)})
+    """The same hardware with at most `useful` devices; unchanged where a launcher has started the processes."""
+    return (
+        hardware
+        if processes.current_group()
+        else hardware.model_copy(update={"devices": min(hardware.devices, useful)})
+    )
 
 
 def make_trainer(hardware: HardwareSettings, **options: Any) -> Trainer:
     """A quiet Trainer on this hardware; `options` are Lightning's own.
 
     Several devices are the processes that torchrun or srun started, or else *spawned* ones that run one fit or
-    predict and end. Lightning's default would start the whole command again in each: in a sweep a second sweep.
+    predict and end. Lightning's default would start the whole command again in each process, in a sweep the whole
+    sweep.
     """
     on_gpu = uses_gpu(hardware)
     return Trainer(
         accelerator="gpu" if on_gpu else "cpu",
-        devices=[gpu_number(hardware)] if on_gpu and hardware.processes == 1 else hardware.devices,
+        devices=[gpu_index(hardware)] if on_gpu and hardware.processes == 1 else hardware.devices,
         num_nodes=hardware.nodes,
         strategy="auto" if hardware.processes == 1 else DDPStrategy(**_start(), find_unused_parameters=True),
-        # The environment also where SLURM started one process.
-        plugins=[WholeCheckpoints(), *([LightningEnvironment()] if hardware.processes == 1 else [])],
-        # The statistics of a whole batch, as one device has them. PyTorch shares them between GPUs only.
+        # The environment is given because Lightning would otherwise detect SLURM, which may have started one process.
+        plugins=[AtomicCheckpointIO(), *([LightningEnvironment()] if hardware.processes == 1 else [])],
+        # Batch statistics are those of the whole batch, as on one device. PyTorch can share them between GPUs only.
         sync_batchnorm=on_gpu and hardware.processes > 1,
         precision=hardware.precision,
         callbacks=[*options.pop("callbacks", ()), *([Compilation()] if hardware.compile else [])],
-        use_distributed_sampler=False,  # the loaders deal out their own shards
-        inference_mode=False,  # an attack needs gradients in its predict step
+        use_distributed_sampler=False,  # the data modules split the images themselves
+        inference_mode=False,  # the predict step of an attack needs gradients
         enable_progress_bar=False,
         enable_model_summary=False,
         **options,
@@ -54,17 +59,17 @@ def make_trainer(hardware: HardwareSettings, **options: Any) -> Trainer:
 
 
 def _start() -> dict[str, Any]:
-    """How a strategy comes by its processes."""
-    company = processes.company()
-    if company is not None:
-        return {"cluster_environment": company.environment}
-    # Lightning leaves the port at which the last processes met in the environment, for whoever comes next to collide.
+    """The options by which a DDP strategy gets its processes."""
+    current_group = processes.current_group()
+    if current_group is not None:
+        return {"cluster_environment": current_group.environment}
+    # Lightning leaves the port of the last group of processes in the environment; a second use may collide.
     os.environ.pop("MASTER_PORT", None)
     return {"cluster_environment": LightningEnvironment(), "start_method": "spawn"}
 
 
 class TrainingProgress(Callback):
-    """One line for a whole training: epochs done, and the latest validation figures."""
+    """One progress bar for a whole training: epochs done, and the latest validation metrics."""
 
     def __init__(self, title: str) -> None:
         self.title = title
@@ -79,8 +84,8 @@ class TrainingProgress(Callback):
         )
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
-        figures = {name: f"{value:.4g}" for name, value in trainer.progress_bar_metrics.items()}
-        self.bar.set_postfix(figures, refresh=False)
+        metrics = {name: f"{value:.4g}" for name, value in trainer.progress_bar_metrics.items()}
+        self.bar.set_postfix(metrics, refresh=False)
         self.bar.update()
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:

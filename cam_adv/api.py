@@ -1,0 +1,109 @@
+"""The package from Python: run a study, or load its images, trained models and attacks in a notebook."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import mkdtemp
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from cam_adv.config.command_errors import explain_config_error
+from cam_adv.config.compose import settings_from
+from cam_adv.config.overrides import Value
+from cam_adv.config.settings import Settings
+from cam_adv.config.user_configs import add_user_configs
+from cam_adv.data.load import load_dataset
+from cam_adv.data.splits import ImageSplits
+from cam_adv.errors import UserError
+from cam_adv.reports.terminal import print_models, print_paths
+from cam_adv.runtime import run_dir
+from cam_adv.runtime.devices import acquire_device
+from cam_adv.runtime.hardware_check import check_hardware
+from cam_adv.studies.context import StudyContext
+from cam_adv.training.model_zoo import ModelZoo
+
+
+def load(*overrides: str) -> StudyContext:
+    """Compose a config as the command line does, load its models from the store, and train what is missing.
+
+    Args:
+        overrides: as on the command line, such as "dataset=mnist" or "attack.confidence=0.99".
+
+    Returns:
+        The images, models and attacks of the config's study; its folder is a temporary one.
+
+    Raises:
+        UserError: as on the command line.
+    """
+    add_user_configs()
+    try:
+        with hydra.initialize_config_module("cam_adv.conf", version_base="1.3"):
+            config = hydra.compose("config", overrides=list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(*explain_config_error(error, overrides)) from error
+    settings = settings_from(config, overrides)
+    check_hardware(settings.hardware)
+    if settings.hardware.device == "idle":
+        raise UserError(
+            "hardware.device=idle is for a command, which releases its GPU when it ends.",
+            "Name a GPU: hardware.device=0.",
+        )
+    context = _build(settings, Path(mkdtemp(prefix="cam_adv-")), {})
+    context.prepare()
+    return context
+
+
+def run_study(settings: Settings, folder: Path, config: str, overrides: Mapping[str, Value]) -> float | None:
+    """Run the study of the settings and write its files into `folder`.
+
+    Args:
+        folder: of this run alone; nothing is written into it before all checks have passed.
+        config: the resolved config, for the folder's `config.yaml`.
+        overrides: of the command line; they distinguish runs in comparisons.
+
+    Returns:
+        The objective of a search over settings; None where the study has none.
+
+    Raises:
+        UserError: an error that the user can correct; as far as possible before anything is trained.
+    """
+    check_hardware(settings.hardware)
+    with acquire_device(settings.hardware) as hardware:
+        context = _build(settings.model_copy(update={"hardware": hardware}), folder, overrides)
+        run_dir.claim(folder, config)
+        print_models(context.prepare())
+        objective = settings.study.run(context)
+    print_paths(folder, settings.outputs)
+    return objective
+
+
+def _build(settings: Settings, folder: Path, overrides: Mapping[str, Value]) -> StudyContext:
+    """The context of a run: everything is checked, and nothing is trained yet."""
+    study, attack = settings.study, settings.attack
+    splits = _load_splits(settings)
+    study.check_data(settings, attack, splits)
+    store, start_time = settings.outputs / "models", run_dir.start_time(folder)
+    zoo = ModelZoo(splits, settings.dataset.name, store, settings.hardware, start_time)
+    models = zoo.models(settings.model, study.roles(attack))
+    further_models = study.build_models(settings, attack, splits, zoo)
+    context = StudyContext(settings, attack, splits, models, zoo, folder, overrides, further_models)
+    if models.victim is not None and any(one.needs_exact_cam for one in study.planned_attacks(attack).values()):
+        context.layer_target()  # raises for a victim without an exact CAM
+    return context
+
+
+def _load_splits(settings: Settings) -> ImageSplits:
+    """The images of the settings' dataset.
+
+    Raises:
+        UserError: the images can't be read, or do not have the classes that the settings name.
+    """
+    splits = load_dataset(settings.dataset)
+    settings.check_classes(splits.num_classes)
+    if settings.dataset.classes not in (None, splits.num_classes):
+        raise UserError(
+            f"dataset.classes={settings.dataset.classes}, but {settings.dataset.name} has {splits.num_classes}.",
+            f"Set dataset.classes to {splits.num_classes} or to null.",
+        )
+    return splits

@@ -1,0 +1,179 @@
+"""The base class of attacks, and an attack together with the networks that it needs."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from copy import copy
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from cam_adv.attacks.attack_mode import attack_mode
+from cam_adv.attacks.result import AttackResult
+from cam_adv.data.splits import LabelledImages
+from cam_adv.errors import UserError
+from cam_adv.models.generators.base import Generator
+from cam_adv.schema.component import Component
+from cam_adv.schema.fields import Count, Integer, Kind, Name, NotNegative, Share
+
+Role = Literal["victim", "generator", "surrogates", "judge"]
+
+StepCallback = Callable[[int, int], None]
+"""Called after each step with the number of steps done and of samples that are still being attacked."""
+
+
+class AttackModels(nn.Module):
+    """The networks that an attack may use.
+
+    victim: f1, images `(N, C, H, W)` in [0, 1] to logits `(N, K)`.
+    generator, surrogates: None and empty for an attack that doesn't name them in its `roles`.
+    real: images that a latent attack may start from; they trained neither the generator nor the judge.
+    """
+
+    def __init__(
+        self,
+        victim: nn.Module,
+        generator: Generator | None = None,
+        surrogates: list[nn.Module] | None = None,
+        real: LabelledImages | None = None,
+    ) -> None:
+        super().__init__()
+        self.victim = victim
+        self.generator = generator
+        self.surrogates = nn.ModuleList(surrogates or [])
+        self.real = real
+
+
+class Attack(Component):
+    """An attack of Type I or II. Its fields are the keys of `conf/attack/<name>.yaml`.
+
+    A subclass names the networks that it needs (`roles`) and implements the attack (`run`). It holds no network and
+    no state: the result of an image depends neither on its batch nor on the device.
+
+    kind: decides by which criteria a success is judged; see `cam_adv.metrics.success`.
+    strength: the bound, one key for all attacks so that a sweep can share it: the radius of a norm's ball around x
+        for attacks on pixels, the radius of a ball around z0 for latent attacks; None: unbounded.
+    confidence: Type I: the smallest probability of y at which the victim's criterion is met; Type II: not needed.
+    trace_points: number of evenly spaced steps that are recorded.
+    batch_size: images that are attacked together.
+    """
+
+    section: ClassVar[str] = "attack"
+    targeted: ClassVar[bool] = True
+    """Whether the attack aims at a class y'; an untargeted attack accepts any class but y."""
+
+    name: Name
+    kind: Kind
+    strength: NotNegative | None = None
+    confidence: Share | None = None
+    trace_points: Annotated[Integer, Field(ge=2)] = 25
+    batch_size: Count = 128
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        """The networks that it needs."""
+        return frozenset({"victim"})
+
+    @property
+    def needs_exact_cam(self) -> bool:
+        """Whether the victim must have an exact CAM."""
+        return False
+
+    @property
+    def start_names(self) -> list[str]:
+        """Names of its starts, in the order in which they are tried; `AttackResult.start` is an index into them."""
+        return ["x"]
+
+    @property
+    def steps_per_init(self) -> int:
+        """The largest number of steps from each start."""
+        return 1
+
+    def prepare(self, models: AttackModels, seed: int) -> nn.Module | None:
+        """What is computed once for all batches; None if there is nothing to compute."""
+        return None
+
+    @abstractmethod
+    def run(
+        self,
+        models: AttackModels,
+        x: Tensor,
+        y: Tensor,
+        target: Tensor,
+        *,
+        seed: int,
+        prepared: nn.Module | None,
+        on_step: StepCallback,
+    ) -> AttackResult:
+        """Attack images. Gradients are enabled, the networks are in evaluation mode, their weights need no gradients.
+
+        Args:
+            x: `(N, C, H, W)` in [0, 1].
+            y: their labels, `(N,)`. Type I: what the victim must still predict. Type II: what a person must still
+                see.
+            target: y', `(N,)`. Type I: what a person must see. Type II: what the victim must predict.
+            seed: of all random draws.
+            prepared: what `prepare` returned, on the networks' device.
+        """
+
+    def full_trace(self) -> Self:
+        """The same attack with every step recorded."""
+        return self.model_copy(update={"trace_points": self.steps_per_init + 1})
+
+    @model_validator(mode="after")
+    def _type1_has_a_confidence(self) -> Self:
+        if self.kind == "type1" and self.confidence is None:
+            raise UserError(
+                f"attack.confidence is null, but {self.name} is a Type I attack: the victim must keep y.",
+                "Give the smallest probability of y that the victim must keep, such as attack.confidence=0.9.",
+            )
+        return self
+
+
+class BoundAttack(nn.Module):
+    """An attack together with its networks: a module that maps images to an `AttackResult`."""
+
+    def __init__(self, attack: Attack, models: AttackModels, seed: int = 0) -> None:
+        """
+        Args:
+            seed: of the attack's random draws.
+
+        Raises:
+            UserError: a network of the attack's `roles` is missing.
+        """
+        super().__init__()
+        given = {"generator": models.generator is not None, "surrogates": len(models.surrogates) > 0}
+        for role, is_given in given.items():
+            if role in attack.roles and not is_given:
+                raise UserError(f"{attack.name} needs {role}, and there is none.", f"Give {role}.")
+        self.attack = attack
+        self.models = models
+        self.seed = seed
+        with attack_mode(models):
+            self.prepared = attack.prepare(models, seed)
+
+    def forward(
+        self, x: Tensor, y: Tensor, target: Tensor, on_step: StepCallback = lambda step, active: None
+    ) -> AttackResult:
+        """See `Attack.run`.
+
+        Raises:
+            UserError: pixels outside [0, 1].
+        """
+        if not ((x >= 0) & (x <= 1)).all():
+            raise UserError("The images have pixels outside [0, 1].", "Divide 8-bit pixels by 255.")
+        with attack_mode(self):
+            return self.attack.run(self.models, x, y, target, seed=self.seed, prepared=self.prepared, on_step=on_step)
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """The networks that `hardware.compile` compiles."""
+        models = self.models
+        generator = [] if models.generator is None else [models.generator]
+        return [models.victim, *generator, *models.surrogates]
+
+    def with_full_trace(self) -> "BoundAttack":
+        """The same attack with every step recorded."""
+        other = copy(self)
+        other.attack = self.attack.full_trace()
+        return other

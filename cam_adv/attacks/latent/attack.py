@@ -1,0 +1,298 @@
+"""The latent attack of Type I or II: its settings, its starts, and which of its results is kept."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Annotated, Literal, Self
+
+import torch
+from hydra.utils import instantiate
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from cam_adv.attacks.base import Attack, AttackModels, Role, StepCallback
+from cam_adv.attacks.latent.cam_constraint import CAMConstraint
+from cam_adv.attacks.latent.initializers import RealImageInitializer
+from cam_adv.attacks.latent.objective import LossWeights, Terms, evaluate, random_shift_and_noise
+from cam_adv.attacks.latent.optimizer import OptimizationTrace, optimize_codes
+from cam_adv.attacks.result import AttackResult
+from cam_adv.errors import UserError
+from cam_adv.models.generators.base import Generator, Posterior
+from cam_adv.models.surrogates import GeneratorClassifier
+from cam_adv.schema.fields import Count, Index, NotNegative, Positive, Share, StrictModel, Target
+
+SEED_STRIDE = 1_000_003
+"""Distance between the noise seeds of two attack seeds; a prime that no number of steps reaches."""
+
+
+class LatentNoise(StrictModel):
+    """f2's loss is averaged over a neighbourhood of z.
+
+    samples: draws of z + spread·sigma·eps.
+    spread: in standard deviations sigma of the posterior of x.
+    """
+
+    samples: Count
+    spread: NotNegative
+
+
+class ProxyAugmentation(StrictModel):
+    """The proxies classify a randomly shifted and noisy copy of G(z).
+
+    noise: standard deviation, for pixels in [0, 1].
+    shift: largest shift along each axis, in pixels.
+    """
+
+    noise: NotNegative
+    shift: Index
+
+
+class LatentAttack(Attack):
+    """Type I: turns images of class y into images of class y' that the victim still calls y.
+    Type II: turns them into images that are still of class y and that the victim calls y'.
+
+    Both optimise the code z of the image x' = G(z) (Tang et al. 2019, arXiv 1809.00594). The victim's label is what
+    the victim must predict for x': y under Type I, y' under Type II. The perceived label is what a person must see:
+    y' under Type I, y under Type II. The proxies, which stand in for a person, are the surrogates and the generator's
+    own classifier of images, f2(mu(G(z))).
+
+    strength: largest latent distance ‖z − z0‖₂; None: unbounded.
+    confidence: the victim's probability of the victim's label that a result must reach.
+    margin: how much further the victim's log-odds must be before a code counts as reaching it.
+    steps, learning_rate: of Adam, from each start.
+    init: the starts, tried in this order. "mean": the posterior mean of x. "real_image": the code of the real image
+        of the perceived class for which the victim's log-odds of the victim's label are highest; the second
+        "real_image" takes the second best, and so on.
+    init_distance_weight: log-odds that one unit of latent distance from z0 costs a real image in that ranking.
+    keep_best: return the best code found instead of the last.
+    proxies_per_step: number of proxies that are evaluated in a step, in turn.
+    early_stop_prob: the proxies' probability of the perceived label from which a sample that meets the victim's
+        criterion stops.
+    restart_below_prob: the proxies' probability of the perceived label below which the next start is tried.
+    weights: of the terms of the objective.
+    penalty: the schedule of the multiplier k; see `cam_adv.attacks.latent.penalty`.
+    """
+
+    steps: Count
+    learning_rate: Positive
+    confidence: Share
+    margin: NotNegative
+    init: Annotated[list[Literal["mean", "real_image"]], Field(min_length=1)]
+    init_distance_weight: NotNegative
+    keep_best: bool
+    proxies_per_step: Count
+    early_stop_prob: Share
+    restart_below_prob: Share
+    weights: LossWeights
+    latent_noise: LatentNoise
+    views: ProxyAugmentation
+    penalty: Target
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        """See `Attack.roles`."""
+        roles: set[Role] = {"victim", "generator"}
+        return frozenset(roles | {"surrogates"} if self.uses_proxies else roles)
+
+    @property
+    def needs_exact_cam(self) -> bool:
+        """See `Attack.needs_exact_cam`."""
+        return self.weights.cam > 0
+
+    @property
+    def start_names(self) -> list[str]:
+        """See `Attack.start_names`."""
+        return list(self.init)
+
+    @property
+    def steps_per_init(self) -> int:
+        """See `Attack.steps_per_init`."""
+        return self.steps
+
+    @property
+    def uses_proxies(self) -> bool:
+        """Whether the objective has proxies."""
+        return self.weights.surrogates > 0
+
+    def prepare(self, models: AttackModels, seed: int) -> nn.Module | None:
+        """The real images to start from, with the predictions of victim and proxies; None without such a start.
+
+        Raises:
+            UserError: a start is a real image, but there are none.
+        """
+        if "real_image" not in self.init:
+            return None
+        if models.real is None:
+            raise UserError(
+                "attack.init has real_image, but there are no real images to start from.",
+                "Give real images, or set attack.init to [mean].",
+            )
+        generator = _generator(models)
+        return RealImageInitializer(
+            models.real, models.victim, generator, self._proxies(models), self.init_distance_weight
+        )
+
+    def run(
+        self,
+        models: AttackModels,
+        x: Tensor,
+        y: Tensor,
+        target: Tensor,
+        *,
+        seed: int,
+        prepared: nn.Module | None,
+        on_step: StepCallback,
+    ) -> AttackResult:
+        """See `Attack.run`.
+
+        Raises:
+            UserError: `weights.cam` constrains the CAM of a victim without an exact CAM.
+        """
+        generator = _generator(models)
+        victim_label, perceived_label = (y, target) if self.kind == "type1" else (target, y)
+        with torch.no_grad():
+            encoded = generator.encode(x)
+            posterior = Posterior(encoded.mean.to(x.dtype), encoded.std.to(x.dtype))
+        cam_constraint = CAMConstraint.of(models.victim, x, victim_label) if self.needs_exact_cam else None
+        proxies, penalty = self._proxies(models), instantiate(self.penalty)
+        rows = torch.arange(len(x), device=x.device)
+        best: OptimizationTrace | None = None
+        for number in range(len(self.init)):
+            mean, std = posterior.mean[rows], posterior.std[rows]
+            labels = victim_label[rows], perceived_label[rows]
+            start = self._start(number, mean, *labels, prepared)
+            steps_before = number * self.steps
+            objective = LatentObjective(
+                self,
+                models,
+                proxies,
+                Posterior(mean, std),
+                *labels,
+                None if cam_constraint is None else cam_constraint.rows(rows),
+                start,
+                seed,
+            )
+            trace = optimize_codes(objective, start, mean, penalty, self, partial(_shifted, on_step, steps_before))
+            trace = trace.with_start(number, steps_before)
+            best = trace if best is None else best.merge_better(rows, trace)
+            rows = (best.score < math.log(self.restart_below_prob)).nonzero().squeeze(1)
+            if not len(rows):
+                break
+        assert best is not None  # `init` has one start or more
+        with torch.no_grad():
+            x_adv = generator.decode(best.codes).to(x.dtype)
+        return AttackResult(
+            x=x,
+            x_adv=x_adv,
+            y=y,
+            target=target,
+            start=best.start,
+            steps=best.steps,
+            diverged=best.diverged,
+            terms=best.terms,
+            z0=posterior.mean,
+            z=best.codes,
+            path=best.path,
+        )
+
+    def _proxies(self, models: AttackModels) -> Sequence[nn.Module]:
+        return [*models.surrogates, GeneratorClassifier(_generator(models))] if self.uses_proxies else []
+
+    def _start(
+        self,
+        number: int,
+        z0: Tensor,
+        victim_label: Tensor,
+        perceived_label: Tensor,
+        initializer: nn.Module | None,
+    ) -> Tensor:
+        """The first codes `(N, D)` of the start with index `number`."""
+        kind = self.init[number]
+        if kind == "mean":
+            return z0
+        assert isinstance(initializer, RealImageInitializer)  # from `prepare`
+        rank = self.init[:number].count(kind)
+        return initializer.start(rank, z0, victim_label, perceived_label, self.restart_below_prob)
+
+    @model_validator(mode="after")
+    def _type2_stays_at_its_image(self) -> Self:
+        if self.kind == "type1":
+            return self
+        if self.init != ["mean"]:
+            raise UserError(
+                f"attack.init={self.init}, but {self.name} is a Type II attack, which keeps its image and starts at "
+                "that image's own code.",
+                "Set attack.init to [mean].",
+            )
+        if self.needs_exact_cam:
+            raise UserError(
+                f"attack.weights.cam={self.weights.cam} constrains the map of the class that the victim keeps, but "
+                f"{self.name} is a Type II attack, under which the victim keeps no class.",
+                "Use attack.weights.cam=0, or attack=type1_cam.",
+            )
+        return self
+
+
+class LatentObjective:
+    """The terms of the objective, as `optimize_codes` evaluates them: (codes, rows, step) → `Terms`.
+
+    A step evaluates only some of the proxies; for the others it repeats their latest log-probabilities.
+    """
+
+    def __init__(
+        self,
+        attack: LatentAttack,
+        models: AttackModels,
+        proxies: Sequence[nn.Module],
+        posterior: Posterior,
+        victim_label: Tensor,
+        perceived_label: Tensor,
+        cam_constraint: CAMConstraint | None,
+        start: Tensor,
+        seed: int,
+    ) -> None:
+        """`start`: the first codes `(N, D)`; all other tensors have their N rows."""
+        self.attack, self.models, self.proxies, self.posterior = attack, models, proxies, posterior
+        self.victim_label, self.perceived_label, self.cam_constraint = victim_label, perceived_label, cam_constraint
+        self.seed = seed
+        self.proxy_log_probs = start.new_empty(len(start), max(1, len(proxies)))
+
+    def __call__(self, codes: Tensor, rows: Tensor, step: int) -> Terms:
+        attack, noise = self.attack, self.attack.latent_noise
+        # The draws depend on the seed and the step alone, so that no sample depends on the rest of its batch.
+        generator = torch.Generator().manual_seed(self.seed * SEED_STRIDE + step)
+        eps = torch.randn((noise.samples, codes.shape[1]), generator=generator).to(codes)
+        queried_proxies = self._queried_proxies(step)
+        terms = evaluate(
+            self.models.victim,
+            _generator(self.models),
+            [self.proxies[number] for number in queried_proxies],
+            codes,
+            noise.spread * self.posterior.std[rows],
+            self.victim_label[rows],
+            self.perceived_label[rows],
+            eps,
+            lambda images: random_shift_and_noise(images, attack.views.noise, attack.views.shift, generator),
+            None if self.cam_constraint is None else self.cam_constraint.rows(rows),
+        )
+        latest = self.proxy_log_probs[rows]
+        latest[:, queried_proxies or [0]] = terms.proxy_log_probs.detach()
+        self.proxy_log_probs[rows] = latest
+        return replace(terms, proxy_log_probs=latest)
+
+    def _queried_proxies(self, step: int) -> list[int]:
+        """Indices of the proxies of a step: all at the first and the last step, else the next ones in turn."""
+        count, some = len(self.proxies), self.attack.proxies_per_step
+        if step in (0, self.attack.steps) or some >= count:
+            return list(range(count))
+        return [(step * some + number) % count for number in range(some)]
+
+
+def _shifted(on_step: StepCallback, steps_before: int, step: int, active: int) -> None:
+    on_step(steps_before + step, active)
+
+
+def _generator(models: AttackModels) -> Generator:
+    assert models.generator is not None  # it is in `roles`
+    return models.generator

@@ -1,0 +1,116 @@
+"""A data module of images in memory, whose batches are made by one indexing operation each."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from lightning.pytorch import LightningDataModule, Trainer
+from torch import Tensor
+
+from cam_adv.data.augmentation import random_affine
+from cam_adv.data.pixels import to_unit_range
+from cam_adv.data.splits import ImageSplits, LabelledImages
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Maximum random shift in pixels, rotation in degrees, relative scale and shear of a training image."""
+
+    shift: float = 0.0
+    rotation: float = 0.0
+    scale: float = 0.0
+    shear: float = 0.0
+
+
+EPOCH_SEED_STRIDE = 100_003
+"""Distance between the seeds of the first epochs of two trainings: a prime greater than any number of epochs."""
+
+
+class BatchLoader:
+    """Batches `(images (n, C, H, W) in [0, 1], labels (n,))`, each made by one indexing operation.
+
+    The order and the augmentation depend on `seed` alone: the same epoch of the same run gives the same
+    batches whether the run is resumed or not, and for every number of processes.
+    """
+
+    def __init__(
+        self,
+        data: LabelledImages,
+        batch_size: int,
+        shuffle: bool,
+        seed: int = 0,
+        augmentation: Augmentation | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """`batch_size` is the global one: each of `world_size` processes gets its share of each batch."""
+        self.data = data
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.augmentation = augmentation
+        self.rank = rank
+        self.world_size = world_size
+
+    def __len__(self) -> int:
+        if self.shuffle:  # an incomplete last batch might leave a process without images, and its gradient undefined
+            return max(1, len(self.data) // self.batch_size)
+        return -(-len(self.data) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        generator = torch.Generator().manual_seed(self.seed)
+        count = len(self.data)
+        order = torch.randperm(count, generator=generator) if self.shuffle else torch.arange(count)
+        device = self.data.images.device
+        for batch in range(len(self)):
+            global_batch = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            # Drawn for the global batch, so that the augmentation doesn't depend on the number of processes.
+            draws = torch.rand(5, len(global_batch), generator=generator) * 2 - 1
+            shard = slice(self.rank, None, self.world_size)
+            index = global_batch[shard].to(device)
+            images = to_unit_range(self.data.images[index])
+            if self.augmentation is not None:
+                images = random_affine(images, draws[:, shard], **vars(self.augmentation))
+            yield images, self.data.labels[index]
+
+
+class ImageDataModule(LightningDataModule):
+    """Train, validation and test batches of images that stay in memory as uint8, on the training device."""
+
+    def __init__(
+        self, splits: ImageSplits, batch_size: int, seed: int, augmentation: Augmentation | None = None
+    ) -> None:
+        """`seed` draws the order and the augmentation of each epoch; `batch_size` is the global one."""
+        super().__init__()
+        self.splits = splits
+        self.batch_size = batch_size
+        self.seed = seed
+        self.augmentation = augmentation
+
+    def train_dataloader(self) -> BatchLoader:
+        # Called at each epoch (the Trainer's reload_dataloaders_every_n_epochs=1).
+        trainer = self._attached_trainer
+        return BatchLoader(
+            self.splits.train.to(trainer.strategy.root_device),
+            self.batch_size,
+            shuffle=True,
+            seed=self.seed * EPOCH_SEED_STRIDE + trainer.current_epoch,
+            augmentation=self.augmentation,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+        )
+
+    def val_dataloader(self) -> BatchLoader:
+        return self._eval_dataloader(self.splits.validation)
+
+    def test_dataloader(self) -> BatchLoader:
+        return self._eval_dataloader(self.splits.test)
+
+    def _eval_dataloader(self, data: LabelledImages) -> BatchLoader:
+        # Every process evaluates all images: the metric is exact, and nothing needs to be gathered.
+        return BatchLoader(data.to(self._attached_trainer.strategy.root_device), self.batch_size, shuffle=False)
+
+    @property
+    def _attached_trainer(self) -> Trainer:
+        assert self.trainer is not None  # Lightning sets it before it calls the loaders' methods
+        return self.trainer

@@ -1,1 +1,0 @@
-"""What adversarial training does against each kind of attack."""

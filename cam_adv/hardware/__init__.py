@@ -1,1 +1,0 @@
-"""What `hardware=…` means: which device, how many processes, who started them."""

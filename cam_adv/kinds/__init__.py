@@ -1,1 +1,0 @@
-"""Attacks of both kinds on one victim: where they move its ROC curves, who sees them, what they change."""

@@ -1,0 +1,78 @@
+"""An attack's result, evaluated: predictions on every image, the verdict, the distances."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from cam_adv.attacks.base import Attack
+from cam_adv.attacks.result import AttackResult
+from cam_adv.data.splits import ImageSplits
+from cam_adv.metrics.distances import Distances, measure_distances
+from cam_adv.metrics.evaluator import Evaluator, Predictions
+from cam_adv.metrics.success import AttackVerdict, type1_verdict, type2_verdict
+from cam_adv.schema.fields import Kind
+
+
+@dataclass(frozen=True)
+class AttackEvaluation:
+    """Predictions on x, on the reconstruction G(mu(x)) and on x' of each image, the verdict, and the distances."""
+
+    kind: Kind
+    result: AttackResult
+    on_x: Predictions
+    on_reconstruction: Predictions
+    on_x_adv: Predictions
+    verdict: AttackVerdict
+    distances: Distances
+
+    @property
+    def perceived_label(self) -> Tensor:
+        """What the judge must say of x' for a success: y' under Type I, y under Type II; `(N,)`."""
+        return perceived_label(self.kind, self.result)
+
+    @property
+    def latent_distance(self) -> Tensor:
+        """‖z − z0‖₂ `(N,)`; of an attack without codes between the posterior means of x' and x."""
+        return (self.on_x_adv.codes - self.on_x.codes).norm(dim=1)
+
+
+def evaluate_attack(
+    attack: Attack, result: AttackResult, evaluator: Evaluator, splits: ImageSplits
+) -> AttackEvaluation:
+    """Predict every image, judge x', and measure how far it is from x and from real images.
+
+    Args:
+        splits: the real images that x' is compared with.
+    """
+    on_x = evaluator.predict(result.x, result.z0)
+    on_x_adv = evaluator.predict(result.x_adv, result.z)
+    return AttackEvaluation(
+        kind=attack.kind,
+        result=result,
+        on_x=on_x,
+        on_reconstruction=evaluator.predict(evaluator.decode(on_x.codes), on_x.codes),
+        on_x_adv=on_x_adv,
+        verdict=verdict_on(attack, result, on_x_adv),
+        distances=measure_distances(
+            result.x,
+            result.x_adv,
+            perceived_label(attack.kind, result),
+            evaluator.judge,
+            splits.train,
+            splits.test,
+            evaluator.device,
+        ),
+    )
+
+
+def perceived_label(kind: Kind, result: AttackResult) -> Tensor:
+    """See `AttackEvaluation.perceived_label`."""
+    return result.target if kind == "type1" else result.y
+
+
+def verdict_on(attack: Attack, result: AttackResult, on_x_adv: Predictions) -> AttackVerdict:
+    """The verdict on every x', by the criteria of the attack's kind."""
+    if attack.kind == "type2":
+        return type2_verdict(on_x_adv.victim, on_x_adv.judge, result.y)
+    assert attack.confidence is not None  # a Type I attack has one
+    return type1_verdict(on_x_adv.victim, on_x_adv.judge, result.y, result.target, attack.confidence)

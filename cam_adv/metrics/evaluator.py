@@ -1,0 +1,86 @@
+"""What the victim, the judge and f2 predict for images, and the victim's class activation maps."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cam_adv.attributions.cam import CAMHead, checked_cams, find_cam_head
+from cam_adv.data.pixels import to_unit_range
+from cam_adv.models.ensemble import Ensemble, product_of_experts
+from cam_adv.models.generators.base import Generator
+from cam_adv.models.predictions import BATCH, batched_apply
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """For N images, all on the CPU.
+
+    victim, judge, f2: probabilities `(N, K)`.
+    members: of each member of the judge, `(N, M, K)`, in the order of `member_names`.
+    codes: `(N, D)`, what f2 classified.
+    cam: the victim's raw signed maps of all classes `(N, K, h, w)`, None where it has no exact CAM.
+    """
+
+    victim: Tensor
+    judge: Tensor
+    members: Tensor
+    f2: Tensor
+    codes: Tensor
+    cam: Tensor | None
+    member_names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """The networks that evaluate an attack, on the device where they predict."""
+
+    victim: nn.Module
+    cam_head: CAMHead | None
+    judge: Ensemble
+    generator: Generator
+    device: torch.device
+
+    @classmethod
+    def build(
+        cls, victim: nn.Module, judge: Ensemble, generator: Generator, images: Tensor, device: torch.device
+    ) -> "Evaluator":
+        """Find the victim's exact CAM with a few `images` `(N, C, H, W)`."""
+        cam_head = find_cam_head(victim.to(device), to_unit_range(images.to(device)))
+        return cls(victim, cam_head, judge, generator, device)
+
+    def predict(self, images: Tensor, codes: Tensor | None = None) -> Predictions:
+        """Everything about images `(N, C, H, W)` in [0, 1].
+
+        Args:
+            codes: `(N, D)` that f2 classifies; the posterior means of the images where None.
+        """
+        for network in (self.victim, self.judge, self.generator):
+            network.to(self.device)  # a Trainer that has finished leaves its networks on the CPU
+        logits, maps = self._victim(images)
+        members = batched_apply(lambda part: self.judge.member_probs(part).transpose(0, 1), images, self.device)
+        if codes is None:
+            codes = batched_apply(lambda part: self.generator.encode(part).mean, images, self.device)
+        f2 = batched_apply(lambda part: self.generator.classifier(part).softmax(dim=1), codes, self.device)
+        return Predictions(
+            victim=logits.softmax(dim=1),
+            judge=product_of_experts(members, dim=1),
+            members=members,
+            f2=f2,
+            codes=codes,
+            cam=maps,
+            member_names=tuple(self.judge.members),
+        )
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """G(z) of codes `(N, D)`: images `(N, C, H, W)` in [0, 1]."""
+        self.generator.to(self.device)  # see predict
+        return batched_apply(self.generator.decode, codes, self.device)
+
+    def _victim(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        head = self.cam_head
+        if head is None:
+            return batched_apply(self.victim, images, self.device), None
+        parts = [checked_cams(self.victim, head, to_unit_range(part.to(self.device))) for part in images.split(BATCH)]
+        logits, maps = zip(*parts, strict=True)
+        return torch.cat(logits).cpu(), torch.cat(maps).cpu()

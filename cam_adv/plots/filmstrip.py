@@ -1,0 +1,215 @@
+"""The trajectory from x to x' as a filmstrip: the images, and below them the CAM of the source class."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.image import AxesImage
+from matplotlib.textpath import text_to_path
+from torch import Tensor
+from torch.nn import functional
+
+from cam_adv.plots.style import GRAY, HEADING_SIZE
+
+DISAGREEMENT_COLOR = "#C04A00"  # vermilion: safe for all kinds of colour vision beside black and the CAM's blue
+NOTE = "bold frame: the judge predicts another class than the victim"
+PAGE_WIDTH = 7.2  # inches, the text width of a two-column page
+TITLE_SIZE = 7.0
+SMALL_SIZE = 6.0
+BOLD = 1.15  # width of bold text relative to regular text
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of a trajectory.
+
+    Attributes:
+        image: (C, H, W) in [0, 1], C = 1 or 3.
+        cam: the signed CAM of the source class at the resolution of the victim's feature map, (h, w), or None.
+        victim_label, judge_label: the predicted classes, as indices.
+        victim_confidence, judge_confidence: their probabilities in [0, 1].
+        caption: such as "x", "G(z0)", "step 120" or "x'".
+    """
+
+    image: Tensor
+    cam: Tensor | None
+    victim_label: int
+    victim_confidence: float
+    judge_label: int
+    judge_confidence: float
+    caption: str
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether the judge predicts another class than the victim."""
+        return self.victim_label != self.judge_label
+
+    def victim_text(self, class_names: Sequence[str]) -> str:
+        """The victim's prediction, such as "[7] 0.996"."""
+        return f"[{class_names[self.victim_label]}] {self.victim_confidence:.3f}"
+
+    def judge_text(self, class_names: Sequence[str]) -> str:
+        """The judge's prediction, such as "judge [9] 0.98"."""
+        return f"judge [{class_names[self.judge_label]}] {self.judge_confidence:.2f}"
+
+
+def cam_scale(cams: Sequence[Tensor]) -> float:
+    """The half-width m of the symmetric colour scale [-m, m] that the maps share: their largest magnitude.
+
+    It is 1 if all maps are zero, since a colour scale must have a width.
+
+    Raises:
+        ValueError: there is no map, or a map has a value that isn't finite.
+    """
+    if not cams:
+        raise ValueError("a colour scale needs at least one CAM")
+    peaks = [float(cam.detach().abs().max()) for cam in cams]
+    if not all(isfinite(peak) for peak in peaks):
+        raise ValueError("a CAM has a value that isn't finite")
+    return max(peaks) or 1.0
+
+
+def upsample_cam(cam: Tensor, size: tuple[int, int]) -> Tensor:
+    """A signed map (h, w), bilinearly upsampled to size (H, W).
+
+    The mean is preserved if H and W are multiples of h and w.
+    """
+    small = cam.detach().cpu().float()[None, None]
+    return functional.interpolate(small, size=size, mode="bilinear", align_corners=False)[0, 0]
+
+
+def text_width(text: str, points: float) -> float:
+    """The width in inches of one line of text at a font size in points."""
+    return text_to_path.get_text_width_height_descent(text, FontProperties(size=points), False)[0] / 72
+
+
+def show_image(axes: Axes, image: Tensor) -> AxesImage:
+    """Draw an image (C, H, W) in [0, 1], gray for C = 1 and RGB for C = 3, without ticks."""
+    axes.set(xticks=[], yticks=[])
+    pixels = image.detach().cpu().float().clamp(0, 1)
+    if pixels.shape[0] == 1:
+        return axes.imshow(pixels[0].numpy(), cmap="gray", vmin=0, vmax=1)
+    return axes.imshow(pixels.permute(1, 2, 0).numpy())
+
+
+def show_cam(axes: Axes, image: Tensor, cam: Tensor, scale: float) -> AxesImage:
+    """Draw a CAM (h, w) on [-scale, scale] over its dimmed image (C, H, W) in [0, 1].
+
+    Returns:
+        The artist of the CAM, not that of the image.
+    """
+    gray = image.detach().cpu().float().mean(dim=0, keepdim=True)
+    # Dimmed towards white, the colour of zero: on black, the blue half of the colour map could not be seen.
+    show_image(axes, 0.55 + 0.45 * gray)
+    height, width = gray.shape[1:]
+    upsampled = upsample_cam(cam, (height, width)).numpy()
+    return axes.imshow(upsampled, cmap="RdBu_r", vmin=-scale, vmax=scale, alpha=0.7)
+
+
+def outline(axes: Axes, frame: Frame) -> None:
+    """Draw the frame around an image, bold and coloured if the judge and the victim disagree."""
+    color, width = (DISAGREEMENT_COLOR, 1.6) if frame.disagrees else (GRAY, 0.4)
+    for spine in axes.spines.values():
+        spine.set(color=color, linewidth=width)
+
+
+def draw_scale(axes: Axes, overlay: AxesImage, points: float) -> None:
+    """Draw the colour bar of a CAM into axes, with text at a font size in points."""
+    figure = overlay.get_figure()
+    assert figure is not None  # the artist was drawn on axes
+    bar = figure.colorbar(overlay, cax=axes)
+    low, high = overlay.get_clim()
+    bar.set_ticks([low, 0, high], labels=[f"{low:.2g}", "0", f"{high:.2g}"])
+    axes.tick_params(labelsize=points, length=2, pad=1.5)
+    bar.set_label("CAM of source class\n(logit units)", size=points, labelpad=2)
+    bar.outline.set_linewidth(0.4)
+
+
+def filmstrip_figure(
+    frames: Sequence[Frame], heading: str, class_names: Sequence[str], scale: float | None = None
+) -> Figure:
+    """The filmstrip as a figure: one column per frame, in the order given, with up to a dozen frames.
+
+    All CAMs share one symmetric colour scale, so that a change of colour is a change of evidence. The row of CAMs is
+    omitted if no frame has one.
+
+    Args:
+        scale: half-width of the colour scale; the largest magnitude of the frames' CAMs by default.
+    """
+    if not frames:
+        raise ValueError("a filmstrip needs at least one frame")
+    cams = [frame.cam for frame in frames if frame.cam is not None]
+    rows = 2 if cams else 1
+
+    # Lengths in inches, so that the text has the same size for any number of frames.
+    note = NOTE if any(frame.disagrees for frame in frames) else ""
+    column_gap, row_gap, left, right = 0.07, 0.21, 0.4, 0.68 if cams else 0.1
+    top, bottom = 0.52, (0.05 if cams else row_gap) + (0.19 if note else 0.0)
+    widest_text = max(_text_width(frame, class_names) for frame in frames) + 0.03
+    panel_width = max(widest_text, min(1.05, (PAGE_WIDTH - left - right) / len(frames) - column_gap))
+    panel_height = panel_width * frames[0].image.shape[1] / frames[0].image.shape[2]
+    row_end = left + len(frames) * (panel_width + column_gap) - column_gap
+    width = max(
+        row_end + right,
+        left + max(text_width(heading, BOLD * HEADING_SIZE), text_width(note, SMALL_SIZE)) + 0.1,
+    )
+    height = top + rows * panel_height + (rows - 1) * row_gap + bottom
+
+    figure = Figure(figsize=(width, height))
+    grid = figure.add_gridspec(
+        rows,
+        len(frames),
+        left=left / width,
+        right=row_end / width,
+        top=1 - top / height,
+        bottom=bottom / height,
+        wspace=column_gap / panel_width,
+        hspace=row_gap / panel_height,
+    )
+    scale = scale or (cam_scale(cams) if cams else 1.0)
+    for column, frame in enumerate(frames):
+        _draw_predictions(figure.add_subplot(grid[0, column]), frame, class_names)
+        if frame.cam is not None:
+            axes = figure.add_subplot(grid[1, column])
+            outline(axes, frame)
+            overlay = show_cam(axes, frame.image, frame.cam, scale)
+    if cams:
+        cam_row = grid[1, :].get_position(figure)
+        bar = figure.add_axes((cam_row.x1 + 0.08 / width, cam_row.y0, 0.07 / width, cam_row.height))
+        draw_scale(bar, overlay, SMALL_SIZE)
+
+    figure.text(left / width, 1 - 0.06 / height, heading, ha="left", va="top", size=HEADING_SIZE, weight="bold")
+    first = figure.axes[0].get_position()
+    figure.text((left - 0.06) / width, first.y1 + 0.05 / height, "victim", ha="right", size=SMALL_SIZE)
+    if note:
+        figure.text(left / width, 0.05 / height, note, ha="left", size=SMALL_SIZE, color=DISAGREEMENT_COLOR)
+    return figure
+
+
+def _text_width(frame: Frame, class_names: Sequence[str]) -> float:
+    return max(
+        text_width(frame.victim_text(class_names), BOLD * TITLE_SIZE),
+        text_width(frame.judge_text(class_names), SMALL_SIZE),
+        text_width(frame.caption, SMALL_SIZE),
+    )
+
+
+def _draw_predictions(axes: Axes, frame: Frame, class_names: Sequence[str]) -> None:
+    show_image(axes, frame.image)
+    outline(axes, frame)
+    color, weight = (DISAGREEMENT_COLOR, "bold") if frame.disagrees else ("black", "normal")
+    axes.set_title(frame.victim_text(class_names), size=TITLE_SIZE, color=color, weight=weight, pad=3)
+    axes.set_xlabel(frame.judge_text(class_names), size=SMALL_SIZE, color=color, labelpad=3)
+    axes.annotate(
+        frame.caption,
+        xy=(0.5, 1),
+        xycoords="axes fraction",
+        xytext=(0, 13),
+        textcoords="offset points",
+        ha="center",
+        size=SMALL_SIZE,
+        color=GRAY,
+    )

@@ -1,0 +1,100 @@
+"""A grid of image pairs x | x', with the predictions of the victim and the judge on x'."""
+
+from collections.abc import Sequence
+from math import ceil
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from cam_adv.plots.filmstrip import show_image, text_width
+
+SUCCESS, FAILURE = "#007A5A", "#C04A00"  # safe for all kinds of colour vision; the line style differs too
+PAIRS_PER_ROW = 8
+TEXT_SIZE = 6.0
+
+
+def image_grid_figure(
+    x: Tensor,
+    x_adv: Tensor,
+    y: Tensor,
+    target: Tensor,
+    victim_label: Tensor,
+    victim_confidence: Tensor,
+    judge_label: Tensor,
+    judge_confidence: Tensor,
+    success: Tensor,
+    class_names: Sequence[str],
+) -> Figure:
+    """The grid as a figure: one axes per pair, row by row in the order given.
+
+    A success has a check mark and a solid frame, a failure a cross and a dashed frame. The victim is labelled f1.
+
+    Args:
+        x, x_adv: (N, C, H, W) in [0, 1].
+        y, target: the source and the target class, (N,).
+        victim_label, victim_confidence, judge_label, judge_confidence: the predictions on x_adv, (N,).
+        success: whether the attack succeeded, (N,).
+    """
+    if len(x) == 0:
+        raise ValueError("an image grid needs at least one pair")
+    texts = [
+        f"{'✓' if succeeded else '✗'} {class_names[source]}→{class_names[goal]}  "
+        f"f1 [{class_names[victim]}] {_two_digits(victim_prob)}\n"
+        f"judge [{class_names[judge]}] {_two_digits(judge_prob)}"
+        for source, goal, victim, victim_prob, judge, judge_prob, succeeded in zip(
+            y.tolist(),
+            target.tolist(),
+            victim_label.tolist(),
+            victim_confidence.tolist(),
+            judge_label.tolist(),
+            judge_confidence.tolist(),
+            success.tolist(),
+            strict=True,
+        )
+    ]
+    images = _side_by_side(x, x_adv)
+    columns = min(PAIRS_PER_ROW, len(texts))
+    rows = ceil(len(texts) / columns)
+
+    # Lengths in inches. A pair is as wide as the widest line of text, but at least 0.8.
+    widest_text = max(text_width(line, TEXT_SIZE) for text in texts for line in text.splitlines())
+    pair_width, column_gap, row_gap, margin = max(0.8, widest_text), 0.12, 0.35, 0.06
+    pair_height = pair_width * images.shape[2] / images.shape[3]
+    width = 2 * margin + columns * (pair_width + column_gap) - column_gap
+    height = 2 * margin + rows * (pair_height + row_gap) - row_gap + 0.26
+    figure = Figure(figsize=(width, height))
+    grid = figure.add_gridspec(
+        rows,
+        columns,
+        left=margin / width,
+        right=1 - margin / width,
+        top=1 - margin / height,
+        bottom=(margin + 0.26) / height,
+        wspace=column_gap / pair_width,
+        hspace=row_gap / pair_height,
+    )
+    for position, (image, text, succeeded) in enumerate(zip(images, texts, success.tolist(), strict=True)):
+        axes = figure.add_subplot(grid[divmod(position, columns)])
+        show_image(axes, image)
+        axes.set_xlabel(text, size=TEXT_SIZE, labelpad=3, linespacing=1.15)
+        _outline(axes, succeeded)
+    return figure
+
+
+def _two_digits(confidence: float) -> str:
+    return f"{confidence:.2f}".removeprefix("0")
+
+
+def _side_by_side(x: Tensor, x_adv: Tensor) -> Tensor:
+    x, x_adv = x.detach().cpu(), x_adv.detach().cpu()
+    separator = x.new_ones(*x.shape[:3], max(1, x.shape[3] // 14))
+    return torch.cat([x, separator, x_adv], dim=3)
+
+
+def _outline(axes: Axes, succeeded: bool) -> None:
+    color, line = (SUCCESS, "-") if succeeded else (FAILURE, (0, (2, 1.5)))
+    for spine in axes.spines.values():
+        spine.set(color=color, linestyle=line, linewidth=1.6)
+    axes.xaxis.label.set_color("black" if succeeded else FAILURE)

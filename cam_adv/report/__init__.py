@@ -1,1 +1,0 @@
-"""What a study shows: its figures and tables. Nothing here trains, attacks or judges."""

@@ -1,0 +1,95 @@
+"""The data files of an attack: the rates of `summary.json`, `results.csv` and `attack.safetensors`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from cam_adv.metrics.evaluation import AttackEvaluation
+from cam_adv.metrics.intervals import Rate, wilson
+from cam_adv.runtime.atomic_files import write_atomically
+from cam_adv.runtime.csv_text import csv_text
+from cam_adv.runtime.tensor_files import save_tensors
+
+
+def attack_rates(evaluation: AttackEvaluation) -> dict[str, Rate]:
+    """How often each criterion of the verdict was met, with Wilson 95% intervals.
+
+    Beside the four of the verdict: `judge_criterion_f2` takes f2, which latent attacks optimise, as the judge, and
+    `judge_criterion_<member>` one member of the judge alone.
+    """
+    predictions, perceived_label = evaluation.on_x_adv, evaluation.perceived_label
+    criteria = dict(vars(evaluation.verdict))
+    criteria["judge_criterion_f2"] = predictions.f2.argmax(dim=1) == perceived_label
+    for number, name in enumerate(predictions.member_names):
+        criteria[f"judge_criterion_{name}"] = predictions.members[:, number].argmax(dim=1) == perceived_label
+    return {name: wilson(int(met.sum()), len(met)) for name, met in criteria.items()}
+
+
+def rates_to_json(rates: Mapping[str, Rate]) -> dict[str, Any]:
+    """Each rate as a mapping of `rate`, `low` and `high`."""
+    return {name: asdict(rate) for name, rate in rates.items()}
+
+
+def write_results(
+    evaluation: AttackEvaluation, index: Tensor, start_names: Sequence[str], class_names: Sequence[str], path: Path
+) -> None:
+    """Write one row for each attacked image: classes by name, confidences in [0, 1], distances of codes and images.
+
+    Args:
+        index: of the images in the test set, `(N,)`.
+        start_names: see `Attack.start_names`.
+    """
+    result, distance = evaluation.result, evaluation.latent_distance
+    predictions = {
+        "x": evaluation.on_x,
+        "reconstruction": evaluation.on_reconstruction,
+        "x_adv": evaluation.on_x_adv,
+    }
+    rows = []
+    for row in range(len(result)):
+        cells: dict[str, object] = {
+            "index": int(index[row]),
+            "y": class_names[int(result.y[row])],
+            "target": class_names[int(result.target[row])],
+            "start": start_names[int(result.start[row])],
+            "steps": int(result.steps[row]),
+            "diverged": int(result.diverged[row]),
+            "distance": f"{float(distance[row]):.4f}",
+        }
+        for image, one in predictions.items():
+            for name, probs in (("victim", one.victim), ("judge", one.judge), ("f2", one.f2)):
+                confidence, label = probs[row].max(dim=0)
+                cells[f"{name}_{image}"] = class_names[int(label)]
+                cells[f"{name}_{image}_confidence"] = f"{float(confidence):.6f}"
+        cells |= {name: f"{float(values[row]):.6f}" for name, values in vars(evaluation.distances).items()}
+        cells |= {criterion: int(met[row]) for criterion, met in vars(evaluation.verdict).items()}
+        rows.append(cells)
+    write_atomically(path, csv_text(rows))
+
+
+def write_attack(evaluation: AttackEvaluation, index: Tensor, path: Path) -> None:
+    """Write all tensors of the attack, failures included; names without a suffix are of x'.
+
+    Args:
+        index: of the images in the test set, `(N,)`.
+    """
+    tensors = evaluation.result.tensors() | {
+        "z0": evaluation.on_x.codes,
+        "z": evaluation.on_x_adv.codes,
+        "index": index,
+        "victim_probs": evaluation.on_x_adv.victim,
+        "victim_probs_x": evaluation.on_x.victim,
+        "victim_probs_reconstruction": evaluation.on_reconstruction.victim,
+        "judge_probs": evaluation.on_x_adv.judge,
+        "judge_probs_x": evaluation.on_x.judge,
+        "judge_probs_reconstruction": evaluation.on_reconstruction.judge,
+        "judge_member_probs": evaluation.on_x_adv.members,
+        "f2_probs": evaluation.on_x_adv.f2,
+    }
+    tensors |= {f"distance_{name}": values for name, values in vars(evaluation.distances).items()}
+    if evaluation.on_x.cam is not None and evaluation.on_x_adv.cam is not None:
+        tensors |= {"cam_x": evaluation.on_x.cam, "cam_x_adv": evaluation.on_x_adv.cam}
+    save_tensors(tensors, path)

@@ -1,0 +1,56 @@
+"""TensorBoard's HParams: the settings of a run and its metrics, to compare runs by."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from cam_adv.attacks.base import Attack
+from cam_adv.metrics.summary import AttackSummary
+from cam_adv.schema.run import RunSettings
+
+Value = int | float | bool | str | None
+
+NOT_COMPARED = ("name", "outputs", "debug", "resume", "retrain")
+"""Keys that don't change a run's results."""
+
+
+def hyperparameters(settings: RunSettings, attack: Attack, overrides: Mapping[str, Value]) -> dict[str, Value]:
+    """The values that runs are compared by, by keys of the command line: some of every run, and its overrides."""
+    always = {
+        "dataset": settings.dataset.name,
+        "model/victim": settings.model.victim.name,
+        "attack": attack.name,
+        "attack.strength": attack.strength,
+        "attack.confidence": attack.confidence,
+        "seed": settings.seed,
+    }
+    return always | {key: value for key, value in overrides.items() if key not in NOT_COMPARED}
+
+
+def metrics(summary: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics of a `summary.json` that runs are compared by."""
+    attack = AttackSummary.of(summary)
+    values = {criterion: rate.rate for criterion, rate in attack.rates.items()}
+    values |= {"seconds": attack.seconds, "median_distance": summary["median_distance"]}
+    if attack.successes_per_second is not None:
+        values["successes_per_second"] = attack.successes_per_second
+    return values
+
+
+def write_hparams(writer: SummaryWriter, hyperparameters: Mapping[str, Value], summary: Mapping[str, Any]) -> None:
+    """Write the hyperparameters and metrics of a run into its own events; a key that is null gets no value.
+
+    `SummaryWriter.add_hparams` would add another run. A list of keys and metrics is not written: TensorBoard would
+    take one run's list for all runs, and without a list it collects the keys of all runs. It shows the first five
+    metrics in the order of their tags until the user selects more: "attack/" sorts before all other scalars.
+    """
+    _, _, session_end = hparams({}, {})
+    values = {key: value for key, value in hyperparameters.items() if value is not None}
+    file_writer = writer._get_file_writer()
+    file_writer.add_summary(hparams_pb(values, trial_id=""))  # without an id, TensorBoard uses the run's name
+    file_writer.add_summary(session_end)
+    for name, value in metrics(summary).items():
+        writer.add_scalar(f"attack/{name}", value)

@@ -1,0 +1,35 @@
+"""`conf/dataset/`: the source of the images, and their split."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from cam_adv.errors import UserError
+from cam_adv.schema.fields import Count, Integer, Name, Seed, Share, StrictModel, Target
+
+
+class SplitSettings(StrictModel):
+    validation: Share
+    test: Share | None
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _something_is_left_to_train_on(self) -> "SplitSettings":
+        if self.validation + (self.test or 0) >= 1:
+            raise UserError(
+                f"dataset.split takes {self.validation} for validation and {self.test} for test: nothing is left.",
+                "Lower dataset.split.validation or dataset.split.test until images are left to train on.",
+            )
+        return self
+
+
+class DatasetSettings(StrictModel):
+    name: Name
+    root: str | None = None
+    download: bool | None = None
+    size: Count | None = None
+    gray: bool | None = None
+    classes: Annotated[Integer, Field(ge=2)] | None
+    source: Target
+    split: SplitSettings
+    example_pairs: Annotated[list[tuple[Integer, Integer]], Field(min_length=1)]

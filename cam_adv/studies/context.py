@@ -1,0 +1,150 @@
+"""What a study works with: images, trained networks on their device, attacks, the run's folder and the seed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cam_adv.attacks.base import Attack, AttackModels, BoundAttack
+from cam_adv.attacks.result import AttackResult
+from cam_adv.attacks.runner import run_attack
+from cam_adv.attributions.layer_target import LayerTarget
+from cam_adv.data.pixels import to_unit_range
+from cam_adv.data.selection import Selection
+from cam_adv.data.splits import ImageSplits, LabelledImages
+from cam_adv.metrics.evaluator import Evaluator
+from cam_adv.models.ensemble import Ensemble
+from cam_adv.models.generators.base import Generator
+from cam_adv.models.predictions import batched_apply
+from cam_adv.runtime.atomic_files import write_json
+from cam_adv.runtime.devices import main_device
+from cam_adv.runtime.run_dir import BATCHES
+from cam_adv.schema.run import RunSettings
+from cam_adv.training.model_zoo import ModelHandle, ModelSet, ModelZoo
+
+FEW = 8
+"""Test images with which a network is tried."""
+
+
+@dataclass(frozen=True)
+class StudyContext:
+    """Images and trained models for a study, and for a notebook (`cam_adv.api.load`).
+
+    It owns the devices: a network that it returns is in evaluation mode on the device of the run, wherever a Trainer
+    has left it.
+
+    settings, attack: of the config.
+    models: by role, those that the study needs. further_models: see `Study.build_models`.
+    zoo: makes and trains more.
+    folder: of this run alone.
+    overrides: what the command line set, which tells runs apart where they are compared.
+    """
+
+    settings: RunSettings
+    attack: Attack
+    splits: ImageSplits
+    models: ModelSet
+    zoo: ModelZoo
+    folder: Path
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    further_models: Mapping[str, ModelHandle] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        """Where networks predict."""
+        return main_device(self.settings.hardware)
+
+    @property
+    def victim(self) -> nn.Module:
+        """f1."""
+        return self.network(self.models.victim)
+
+    @property
+    def generator(self) -> Generator:
+        """G, f2 and D."""
+        network = self.network(self.models.generator)
+        assert isinstance(network, Generator)  # the zoo has made sure of it
+        return network
+
+    @property
+    def surrogates(self) -> list[nn.Module]:
+        """Image classifiers that stand in for a person in an attack."""
+        return [self.network(model) for model in self.models.surrogates.values()]
+
+    @property
+    def judge(self) -> Ensemble:
+        """The independent judge."""
+        return self.models.ensemble().to(self.device)
+
+    @property
+    def figures(self) -> Path:
+        """The folder of the run's figures."""
+        folder = self.folder / "figures"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def prepare(self) -> list[ModelHandle]:
+        """Load or train all models; which they are."""
+        models = [*self.models.all(), *self.further_models.values()]
+        self.zoo.prepare(models, self.settings.retrain)
+        return models
+
+    def network(self, model: ModelHandle | None) -> nn.Module:
+        """A model's network, on the device."""
+        if model is None:
+            raise ValueError("the study has not named this role in `roles`")
+        return model.network.to(self.device)
+
+    def bind(self, attack: Attack | None = None, victim: nn.Module | None = None) -> BoundAttack:
+        """An attack with the networks that it names in its `roles`.
+
+        Args:
+            attack: that of the config where None.
+            victim: the study's where None.
+        """
+        attack = attack or self.attack
+        models = AttackModels(
+            self.victim if victim is None else victim,
+            self.generator if "generator" in attack.roles else None,
+            self.surrogates if "surrogates" in attack.roles else [],
+            self.splits.validation,  # they trained neither the generator nor the judge
+        )
+        return BoundAttack(attack, models, self.settings.seed)
+
+    def run_attack(
+        self, attack: BoundAttack, selection: Selection, data: LabelledImages | None = None
+    ) -> AttackResult:
+        """Attack selected images of the test set, or of other `data`; an interrupted attack goes on."""
+        return self.timed_attack(attack, selection, data)[0]
+
+    def timed_attack(
+        self, attack: BoundAttack, selection: Selection, data: LabelledImages | None = None
+    ) -> tuple[AttackResult, float]:
+        """`run_attack`, and how many seconds had gone into what an interrupted attack had done."""
+        data = self.splits.test if data is None else data
+        return run_attack(attack, data, selection, self.settings.hardware, self.folder / BATCHES)
+
+    def evaluator(self, victim: nn.Module | None = None) -> Evaluator:
+        """The networks that evaluate an attack on a victim, the study's where None."""
+        few = self.splits.test.images[:FEW]
+        return Evaluator.build(victim or self.victim, self.judge, self.generator, few, self.device)
+
+    def layer_target(self, victim: nn.Module | None = None) -> LayerTarget:
+        """The layer of a victim, the study's where None, at which its exact CAM is found.
+
+        Raises:
+            UserError: it has no exact CAM.
+        """
+        few = to_unit_range(self.splits.test.images[:FEW].to(self.device))
+        return LayerTarget.with_exact_cam(victim or self.victim, few)
+
+    def correct(self, data: LabelledImages, victim: nn.Module | None = None) -> Tensor:
+        """Which images a victim, the study's where None, classifies correctly: `(N,)`."""
+        return batched_apply(victim or self.victim, data.images, self.device).argmax(dim=1) == data.labels
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write `<name>.json` into the run's folder; the file of the study's own name, written last, ends the run."""
+        write_json(self.folder / f"{name}.json", content)

@@ -1,0 +1,75 @@
+"""The result of an attack: as a file, in rows and joined."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from cam_adv.attacks.result import AttackResult, concatenate
+from cam_adv.runtime.tensor_files import load_tensors, save_tensors
+
+
+def attack_result(*, with_codes: bool, rows: int = 3) -> AttackResult:
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.rand(rows, *shape, generator=generator)
+
+    numbers = torch.arange(rows)
+    return AttackResult(
+        x=draw(1, 4, 4),
+        x_adv=draw(1, 4, 4),
+        y=numbers,
+        target=numbers + 1,
+        start=numbers * 0,
+        steps=numbers + 10,
+        diverged=numbers == 1,
+        terms={"J1 victim": draw(6), "k": draw(6)},
+        z0=draw(2) if with_codes else None,
+        z=draw(2) if with_codes else None,
+        path=draw(6, 2) if with_codes else None,
+    )
+
+
+@pytest.fixture(params=[True, False], ids=["latent", "pixel"])
+def result(request: pytest.FixtureRequest) -> AttackResult:
+    return attack_result(with_codes=request.param)
+
+
+def assert_equal(result: AttackResult, other: AttackResult) -> None:
+    assert result.tensors().keys() == other.tensors().keys()
+    for name, value in result.tensors().items():
+        assert torch.equal(value, other.tensors()[name]), name
+
+
+def test_file_gives_the_same_result(result: AttackResult, tmp_path: Path) -> None:
+    save_tensors(result.tensors(), tmp_path / "attack.safetensors")
+    assert {path.name for path in tmp_path.iterdir()} == {"attack.safetensors"}
+    assert_equal(AttackResult.from_tensors(load_tensors(tmp_path / "attack.safetensors")), result)
+
+
+def test_from_tensors_ignores_other_names(result: AttackResult) -> None:
+    assert_equal(AttackResult.from_tensors(result.tensors() | {"judge_probs": torch.zeros(3)}), result)
+
+
+def test_from_tensors_without_a_column_raises(result: AttackResult) -> None:
+    tensors = result.tensors()
+    del tensors["x_adv"]
+    with pytest.raises(KeyError, match="x_adv"):
+        AttackResult.from_tensors(tensors)
+
+
+def test_concatenate_joins_slices(result: AttackResult) -> None:
+    assert len(result) == 3
+    assert len(result[1:]) == 2
+    assert_equal(concatenate([result[:1], result[1:]]), result)
+
+
+def test_trace_points_is_the_number_of_recorded_steps(result: AttackResult) -> None:
+    assert result.trace_points == 6
+
+
+def test_pixel_result_has_no_codes() -> None:
+    result = attack_result(with_codes=False)
+    assert (result.z0, result.z, result.path) == (None, None, None)
+    assert not {"z0", "z", "path"} & result.tensors().keys()

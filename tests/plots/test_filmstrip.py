@@ -1,0 +1,183 @@
+"""Filmstrips and animations: their texts, colour scales and images are read back from the figures and files."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.artist import Artist
+from matplotlib.colors import same_color
+from matplotlib.figure import Figure
+from PIL import Image, ImageSequence
+
+from cam_adv.plots import animation, filmstrip
+from cam_adv.plots.filmstrip import Frame
+from cam_adv.plots.save import save_figure
+
+NAMES = [str(digit) for digit in range(10)]
+CAM = torch.tensor([[1.0, -3.0], [0.5, 0.0]])
+
+
+def frame(**changes: object) -> Frame:
+    """A frame of the trajectory from 7 to 9 that both networks still predict as 7."""
+    values = {
+        "image": torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0)),
+        "cam": CAM,
+        "victim_label": 7,
+        "victim_confidence": 0.9961,
+        "judge_label": 7,
+        "judge_confidence": 0.977,
+        "caption": "x",
+    }
+    return Frame(**(values | changes))
+
+
+def overlays(figure: Figure) -> list[Artist]:
+    """The CAM artists of a figure, left to right."""
+    return [image for axes in figure.axes for image in axes.images if image.get_cmap().name == "RdBu_r"]
+
+
+class TestCamScale:
+    @pytest.mark.parametrize(
+        ("cams", "scale"),
+        [
+            ([[[1.0, -3.0]], [[2.0, 0.5]]], 3.0),
+            ([[[-0.25, -0.5]]], 0.5),
+            ([[[0.0, 0.0]], [[4.0, 1.0]]], 4.0),
+            ([[[0.0, 0.0]]], 1.0),
+        ],
+    )
+    def test_cam_scale_is_largest_magnitude_of_all_maps(self, cams: list, scale: float) -> None:
+        assert filmstrip.cam_scale([torch.tensor(cam) for cam in cams]) == scale
+
+    @pytest.mark.parametrize("cams", [[], [torch.tensor([[float("nan"), 1.0]])], [torch.tensor([[-torch.inf]])]])
+    def test_cam_scale_without_finite_maps_raises(self, cams: list) -> None:
+        with pytest.raises(ValueError, match="CAM"):
+            filmstrip.cam_scale(cams)
+
+
+class TestUpsampleCam:
+    @pytest.mark.parametrize("size", [(28, 28), (21, 14), (7, 7), (126, 7)])
+    def test_upsample_cam_preserves_mean(self, size: tuple[int, int]) -> None:
+        cam = torch.randn(7, 7, generator=torch.Generator().manual_seed(1)) - 2
+        large = filmstrip.upsample_cam(cam, size)
+        assert large.shape == size
+        assert float(large.mean()) == pytest.approx(float(cam.mean()), abs=1e-5)
+
+    def test_upsample_cam_is_bilinear_between_cell_centres(self) -> None:
+        assert filmstrip.upsample_cam(torch.tensor([[0.0, 4.0]]), (1, 4)).tolist() == [[0.0, 1.0, 3.0, 4.0]]
+
+
+class TestFilmstrip:
+    def test_titles_have_predictions_of_victim_and_judge(self) -> None:
+        later = frame(judge_label=9, judge_confidence=0.5, victim_confidence=1.0, caption="x'")
+        figure = filmstrip.filmstrip_figure([frame(cam=None), later], "7 → 9", NAMES)
+        panels = [axes for axes in figure.axes if axes.get_title()]
+        assert [axes.get_title() for axes in panels] == ["[7] 0.996", "[7] 1.000"]
+        assert [axes.get_xlabel() for axes in panels] == ["judge [7] 0.98", "judge [9] 0.50"]
+        assert [axes.texts[0].get_text() for axes in panels] == ["x", "x'"]
+        assert "7 → 9" in [text.get_text() for text in figure.texts]
+
+    def test_titles_use_class_names(self) -> None:
+        figure = filmstrip.filmstrip_figure([frame(victim_label=1)], "", ["cat", "dog", *NAMES])
+        assert figure.axes[0].get_title() == "[dog] 0.996"
+
+    def test_cams_share_one_symmetric_scale(self) -> None:
+        figure = filmstrip.filmstrip_figure([frame(), frame(cam=CAM / 100), frame(cam=-2 * CAM)], "", NAMES)
+        assert [artist.get_clim() for artist in overlays(figure)] == [(-6.0, 6.0)] * 3
+
+    def test_cams_are_drawn_without_normalisation(self) -> None:
+        (artist,) = overlays(filmstrip.filmstrip_figure([frame()], "", NAMES))
+        assert torch.equal(torch.tensor(artist.get_array()), filmstrip.upsample_cam(CAM, (8, 8)))
+
+    def test_frame_without_cam_leaves_its_column_empty(self) -> None:
+        figure = filmstrip.filmstrip_figure([frame(), frame(cam=None), frame()], "", NAMES)
+        lefts = [artist.axes.get_position().x0 for artist in overlays(figure)]
+        images = [axes.get_position().x0 for axes in figure.axes if axes.get_title()]
+        assert lefts == pytest.approx([images[0], images[2]])
+
+    def test_no_cam_at_all_omits_the_row_of_cams(self) -> None:
+        figure = filmstrip.filmstrip_figure([frame(cam=None), frame(cam=None)], "", NAMES)
+        assert len(figure.axes) == 2
+        assert overlays(figure) == []
+
+    def test_only_disagreeing_frame_is_highlighted(self) -> None:
+        figure = filmstrip.filmstrip_figure([frame(), frame(judge_label=9)], "", NAMES)
+        agreeing, disagreeing = (axes for axes in figure.axes if axes.get_title())
+        assert same_color(agreeing.title.get_color(), "black")
+        assert same_color(disagreeing.title.get_color(), filmstrip.DISAGREEMENT_COLOR)
+        assert disagreeing.spines["top"].get_linewidth() > 2 * agreeing.spines["top"].get_linewidth()
+        assert any("another class" in text.get_text() for text in figure.texts)
+
+    def test_images_are_drawn_with_their_values(self) -> None:
+        colour = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(2))
+        gray = frame()
+        figure = filmstrip.filmstrip_figure([gray, frame(image=colour)], "", NAMES)
+        first, second = (axes.images[0] for axes in figure.axes if axes.get_title())
+        assert (first.get_clim(), first.get_cmap().name) == ((0, 1), "gray")
+        assert np.array_equal(first.get_array(), gray.image[0].numpy())
+        assert np.array_equal(second.get_array(), colour.permute(1, 2, 0).numpy())
+
+    def test_twelve_frames_have_no_overlapping_texts(self) -> None:
+        names = ["automobile"] * 10
+        figure = filmstrip.filmstrip_figure([frame(judge_label=9, caption="step 120")] * 12, "a heading", names)
+        figure.draw_without_rendering()
+        panels = [axes for axes in figure.axes if axes.get_title()]
+        for texts in ([axes.title for axes in panels], [axes.xaxis.label for axes in panels]):
+            assert all(a.get_window_extent().x1 < b.get_window_extent().x0 for a, b in pairwise(texts))
+
+    def test_filmstrip_figure_accepts_tensors_with_gradients(self, tmp_path: Path) -> None:
+        image, cam = torch.rand(1, 8, 8, requires_grad=True), CAM.clone().requires_grad_()
+        save_figure(filmstrip.filmstrip_figure([frame(image=image, cam=cam)], "", NAMES), tmp_path / "strip.png")
+        with Image.open(tmp_path / "strip.png") as drawn:
+            assert drawn.width > 200
+
+    def test_no_frames_raises(self) -> None:
+        with pytest.raises(ValueError, match="frame"):
+            filmstrip.filmstrip_figure([], "", NAMES)
+
+
+class TestAnimation:
+    @staticmethod
+    def read(path: Path) -> tuple[list[int], list[np.ndarray]]:
+        with Image.open(path) as gif:
+            frames = [(f.info["duration"], np.array(f.convert("RGB"))) for f in ImageSequence.Iterator(gif)]
+        return [duration for duration, _ in frames], [pixels for _, pixels in frames]
+
+    def test_gif_has_each_frame_with_its_duration(self, tmp_path: Path) -> None:
+        # Equal frames, too: each has its duration, although Pillow would merge two equal images into one.
+        frames = [frame(), frame(), frame(image=torch.zeros(1, 8, 8))]
+        animation.write_gif(frames, NAMES, tmp_path / "trace.gif", 120)
+        durations, images = self.read(tmp_path / "trace.gif")
+        assert durations == [120, 120, 120 * animation.LAST_FRAME_HOLD]
+        height, width = images[0].shape[:2]
+        assert 480 <= width <= 640
+        left = [pixels[: height // 2, : width // 2] for pixels in images]
+        assert np.array_equal(left[0], left[1])
+        assert not np.array_equal(left[1], left[2])
+
+    def test_cam_value_has_same_colour_in_all_frames(self, tmp_path: Path) -> None:
+        black, level = torch.zeros(1, 8, 8), torch.full((2, 2), 0.5)
+        mixed = torch.tensor([[0.5, 4.0], [4.0, 4.0]])
+        frames = [
+            frame(image=black, cam=level),
+            frame(image=black, cam=mixed),
+            frame(image=black, cam=level / 5),
+        ]
+        animation.write_gif(frames, NAMES, tmp_path / "trace.gif", 50)
+        _, images = self.read(tmp_path / "trace.gif")
+        # The upper left corner of the CAM is 0.5, 0.5 and 0.1.
+        first, second, third = (pixels[50, 260].astype(int) for pixels in images)
+        assert np.abs(first - second).max() <= 4
+        assert np.abs(first - third).max() > 4
+
+    def test_figure_uses_given_scale_and_has_texts(self) -> None:
+        figure = animation.animation_figure(frame(), NAMES, 7.5, 0.5)
+        assert [artist.get_clim() for artist in overlays(figure)] == [(-7.5, 7.5)]
+        texts = [text.get_text() for text in figure.texts]
+        assert texts == ["victim [7] 0.996", "judge [7] 0.98", "x"]
+
+    def test_frame_without_cam_draws_image_alone(self) -> None:
+        assert len(animation.animation_figure(frame(cam=None), NAMES, None, 1).axes) == 1
+        assert len(animation.animation_figure(frame(cam=None), NAMES, 1.0, 1).axes) == 1

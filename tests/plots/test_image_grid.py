@@ -1,0 +1,67 @@
+"""The grid of image pairs: its layout, pixels, texts and frames."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import same_color
+from PIL import Image
+
+from cam_adv.plots import image_grid
+from cam_adv.plots.save import save_figure
+
+NAMES = [str(digit) for digit in range(10)]
+
+
+class TestImageGrid:
+    @staticmethod
+    def arguments(count: int) -> dict:
+        gen = torch.Generator().manual_seed(3)
+        return {
+            "x": torch.rand(count, 1, 28, 28, generator=gen),
+            "x_adv": torch.rand(count, 1, 28, 28, generator=gen),
+            "y": torch.full((count,), 7),
+            "target": torch.full((count,), 9),
+            "victim_label": torch.full((count,), 7),
+            "victim_confidence": torch.full((count,), 0.97),
+            "judge_label": torch.tensor([9, 7] * count)[:count],
+            "judge_confidence": torch.tensor([0.991, 1.0] * count)[:count],
+            "success": torch.tensor([True, False] * count)[:count],
+            "class_names": NAMES,
+        }
+
+    @pytest.mark.parametrize(("count", "rows", "columns"), [(1, 1, 1), (8, 1, 8), (11, 2, 8)])
+    def test_grid_has_all_pairs_eight_per_row(self, count: int, rows: int, columns: int) -> None:
+        axes = image_grid.image_grid_figure(**self.arguments(count)).axes
+        assert len(axes) == count
+        assert len({round(a.get_position().y0, 6) for a in axes}) == rows
+        assert len({round(a.get_position().x0, 6) for a in axes}) == columns
+
+    def test_pair_shows_x_beside_x_adv(self) -> None:
+        arguments = self.arguments(2)
+        pixels = image_grid.image_grid_figure(**arguments).axes[1].images[0].get_array()
+        assert pixels.shape == (28, 58)
+        assert np.array_equal(pixels[:, :28], arguments["x"][1, 0].numpy())
+        assert np.array_equal(pixels[:, -28:], arguments["x_adv"][1, 0].numpy())
+
+    def test_texts_and_frames_distinguish_success_from_failure(self) -> None:
+        success, failure = image_grid.image_grid_figure(**self.arguments(2)).axes
+        assert success.get_xlabel() == "✓ 7→9  f1 [7] .97\njudge [9] .99"
+        assert failure.get_xlabel() == "✗ 7→9  f1 [7] .97\njudge [7] 1.00"
+        assert success.spines["left"].get_linestyle() == "-"
+        assert failure.spines["left"].get_linestyle() != "-"
+        assert not same_color(success.spines["left"].get_edgecolor(), failure.spines["left"].get_edgecolor())
+
+    def test_no_pairs_raises(self) -> None:
+        with pytest.raises(ValueError, match="pair"):
+            image_grid.image_grid_figure(**self.arguments(0))
+
+    def test_tensors_of_unequal_length_raise(self) -> None:
+        with pytest.raises(ValueError, match="zip"):
+            image_grid.image_grid_figure(**(self.arguments(3) | {"success": torch.tensor([True])}))
+
+    def test_saved_image_grid_is_an_image(self, tmp_path: Path) -> None:
+        save_figure(image_grid.image_grid_figure(**self.arguments(3)), tmp_path / "grid.png")
+        with Image.open(tmp_path / "grid.png") as drawn:
+            assert drawn.width > drawn.height

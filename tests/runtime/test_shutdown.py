@@ -1,0 +1,77 @@
+"""Early endings of a command: signals, and errors of the file system."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ONE_THREAD, AttackRun
+from safetensors import SafetensorError
+
+from cam_adv.runtime.shutdown import describe_os_error, graceful_shutdown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_during_an_attack_ends_the_command_at_once(
+    attack_run: AttackRun, tiny: list[str], tmp_path: Path, number: signal.Signals
+) -> None:
+    """Within a batch that would take minutes."""
+    overrides = [*tiny, "attack.steps=1000000", "attack.early_stop_prob=0.9999", f"hydra.run.dir={tmp_path / 'run'}"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "cam_adv", *overrides],
+        cwd=attack_run.root,
+        env=os.environ | ONE_THREAD,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (tmp_path / "run" / "batches").is_dir():
+        assert running.poll() is None, running.stderr.read()
+        time.sleep(0.05)
+    time.sleep(1)
+    running.send_signal(number)
+    err = running.communicate(timeout=20)[1]
+    assert running.returncode == 128 + number
+    assert f"cam-adv: This command was told to end ({number.name})." in err
+    assert "resume=latest" in err
+    assert "Traceback" not in err
+
+
+def test_graceful_shutdown_exits_where_a_library_replaces_system_exit(capsys: pytest.CaptureFixture[str]) -> None:
+    """As OmegaConf does where a signal interrupts a copy."""
+
+    def copy() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        except BaseException as error:
+            raise AttributeError("half a copy") from error
+
+    with pytest.raises(SystemExit) as ending, graceful_shutdown():
+        copy()
+    assert ending.value.code == 128 + signal.SIGTERM
+    assert "told to end (SIGTERM)" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "there"), "The disk is full: there."),
+        (OSError(errno.EROFS, "Read-only file system", "there"), "The disk is read-only: there."),
+        (PermissionError(errno.EACCES, "Permission denied", "there"), "Permission is denied: there."),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), "The disk is full."),
+        (RuntimeError("[enforce fail at inline_container.cc:815] . file write failed"), "The disk is full."),
+        (FileNotFoundError(errno.ENOENT, "No such file", "there"), None),
+        (ValueError("anything"), None),
+    ],
+)
+def test_describe_os_error_returns_a_message_for_file_errors_only(error: Exception, message: str | None) -> None:
+    assert (describe_os_error(error) or (None,))[0] == message
+    outer = RuntimeError("while saving")
+    outer.__cause__ = error
+    assert (describe_os_error(outer) or (None,))[0] == message

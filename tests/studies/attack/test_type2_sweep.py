@@ -1,0 +1,127 @@
+"""A sweep over two Type II attacks through the command line: every figure is computed again from its tensors."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import AttackRun, CommandResult, run_in_process
+from omegaconf import OmegaConf
+from safetensors.torch import load_file
+from torch import Tensor
+
+from cam_adv.data.splits import ImageSplits
+from cam_adv.metrics.criteria import JUDGE_CRITERION, VICTIM_CRITERION
+from cam_adv.models.generators.svae import SVAE
+
+pytestmark = pytest.mark.slow
+
+ATTACKS = ("type2_latent", "pgd")
+
+
+@pytest.fixture(scope="module")
+def sweep(tiny: list[str], attack_run: AttackRun) -> tuple[Path, CommandResult]:
+    """The folder of the sweep, which uses the models of the first run."""
+    of_latent_attacks = ("attack.confidence=", "attack.learning_rate=", "attack.steps=")
+    shared = [override for override in tiny if not override.startswith(of_latent_attacks)]
+    overrides = [*shared, f"attack={','.join(ATTACKS)}", "attack.strength=3", "hydra.sweep.dir=type2"]
+    result = run_in_process(["-m", *overrides], attack_run.root)
+    assert result.code == 0, result.err
+    return attack_run.root / "type2", result
+
+
+def job_folder(sweep: tuple[Path, CommandResult], attack: str) -> Path:
+    (folder,) = (path.parent for path in sweep[0].glob("*/config.yaml") if OmegaConf.load(path).attack.name == attack)
+    return folder
+
+
+def job_files(
+    sweep: tuple[Path, CommandResult], attack: str
+) -> tuple[dict[str, Any], dict[str, Tensor], list[dict[str, str]]]:
+    """The summary, the tensors and the rows of a job."""
+    folder = job_folder(sweep, attack)
+    with (folder / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return json.loads((folder / "summary.json").read_text()), load_file(folder / "attack.safetensors"), rows
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_rates_follow_from_tensors(sweep: tuple[Path, CommandResult], attack: str) -> None:
+    summary, tensors, rows = job_files(sweep, attack)
+    y, every = tensors["y"], torch.arange(len(tensors["y"]))
+    victim, judge = tensors["victim_probs"], tensors["judge_probs"]
+    victim_criterion, judge_criterion = victim.argmax(dim=1) != y, judge.argmax(dim=1) == y
+    success = victim_criterion & judge_criterion
+    expected = {
+        "judge_criterion": judge_criterion,
+        "victim_criterion": victim_criterion,
+        "success": success,
+        "success_confident": success & (judge[every, y] >= 0.9),
+        "judge_criterion_f2": tensors["f2_probs"].argmax(dim=1) == y,
+    }
+    for name, met in expected.items():
+        assert summary[name]["rate"] == pytest.approx(met.double().mean().item()), name
+        if name in rows[0]:
+            assert [row[name] for row in rows] == [str(int(one)) for one in met]
+    assert summary["kind"] == "type2"
+    assert "victim_criterion_f2" not in summary
+    assert victim_criterion.any()
+
+
+def test_same_images_are_attacked_as_by_type1(sweep: tuple[Path, CommandResult], attack_run: AttackRun) -> None:
+    for attack in ATTACKS:
+        assert torch.equal(job_files(sweep, attack)[1]["index"], attack_run.tensors["index"])
+    assert torch.equal(job_files(sweep, "type2_latent")[1]["target"], attack_run.tensors["target"])
+
+
+def test_pixel_attack_has_the_codes_of_its_images(
+    sweep: tuple[Path, CommandResult], attack_run: AttackRun, splits: ImageSplits
+) -> None:
+    """The posterior means of x and x'; the attack itself has no latent path."""
+    (path,) = (attack_run.root / "outputs" / "models").glob("generator-*/model.ckpt")
+    state = torch.load(path, weights_only=True)["state_dict"]
+    network = SVAE(1, splits.num_classes, (16, 16), latent_size=8, width=4, hidden=32).eval()
+    network.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
+    summary, tensors, rows = job_files(sweep, "pgd")
+    with torch.no_grad():
+        torch.testing.assert_close(tensors["z0"], network.encode(tensors["x"]).mean, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(tensors["z"], network.encode(tensors["x_adv"]).mean, rtol=1e-4, atol=1e-4)
+    assert "path" not in tensors
+    distance = (tensors["z"] - tensors["z0"]).norm(dim=1)
+    assert [float(row["distance"]) for row in rows] == pytest.approx(distance.tolist(), abs=1e-3)
+    assert summary["median_distance"] == pytest.approx(distance.median().item(), rel=1e-4)
+
+
+def test_nearest_real_image_is_of_the_class_that_stays(
+    sweep: tuple[Path, CommandResult], splits: ImageSplits
+) -> None:
+    tensors = job_files(sweep, "pgd")[1]
+    for row in range(len(tensors["y"])):
+        real = splits.train.images[splits.train.labels == tensors["y"][row]].float() / 255
+        nearest = (real - tensors["x_adv"][row]).flatten(1).norm(dim=1).min()
+        assert tensors["distance_nearest"][row].item() == pytest.approx(nearest.item(), rel=1e-4)
+
+
+def test_pixel_attack_is_drawn_once_for_each_source_class(sweep: tuple[Path, CommandResult]) -> None:
+    """An untargeted attack has no target class to be drawn for."""
+    folder = job_folder(sweep, "pgd")
+    pairs = OmegaConf.load(folder / "config.yaml").dataset.example_pairs
+    filmstrips = sorted(path.stem for path in (folder / "figures").glob("*_to_*.png"))
+    assert len(filmstrips) == len({source for source, _ in pairs})
+    assert (folder / "trajectory.gif").exists()
+
+
+def test_printed_criteria_are_those_of_type2(sweep: tuple[Path, CommandResult]) -> None:
+    printed = " ".join(sweep[1].out.split())
+    for text in (JUDGE_CRITERION["type2"], VICTIM_CRITERION["type2"], "with f2 as the judge"):
+        assert text in printed
+    assert JUDGE_CRITERION["type1"] not in printed
+
+
+def test_sweep_table_has_the_success_of_each_attack(sweep: tuple[Path, CommandResult]) -> None:
+    table = json.loads((sweep[0] / "sweep.json").read_text())
+    assert [row["attack"] for row in table] == list(ATTACKS)
+    for row in table:
+        assert row["success"] == job_files(sweep, row["attack"])[0]["success"]["rate"]
