@@ -23,6 +23,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 from PIL import Image
+from preloaded import ONE_THREAD, CommandResult, start_command
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
@@ -36,19 +37,9 @@ from cam_adv.config.settings import Settings
 from cam_adv.data.load import load_dataset
 from cam_adv.data.splits import ImageSplits
 
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 CLASS_NAMES = ("dots", "häuser", "wide stripes")
 
 torch.set_num_threads(1)
-
-
-@dataclass(frozen=True)
-class CommandResult:
-    """Exit code and output of a command."""
-
-    code: int
-    out: str
-    err: str
 
 
 @dataclass(frozen=True)
@@ -233,18 +224,12 @@ def command_process() -> Callable[[Sequence[str], Path], CommandResult]:
 
 def start_and_kill(overrides: Sequence[str], root: Path, pattern: str) -> None:
     """Start `cam-adv` in `root`, and kill it as soon as a file there matches the glob `pattern`."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cam_adv", *overrides],
-        cwd=root,
-        env=os.environ | ONE_THREAD,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = start_command(overrides, root)
     while not any(root.glob(pattern)):
         assert process.poll() is None, "the command ended before it was killed"
-        time.sleep(0.005)
+        time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    assert process.result().code == -signal.SIGKILL
 
 
 @dataclass(frozen=True)

@@ -152,6 +152,7 @@ def assert_refused(answer: CommandResult, message: str, folder: Path) -> None:
     assert not models.exists() or [path for path in models.iterdir() if path.is_dir()] == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forbid_training")
 class TestRefusedBeforeTraining:
     @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ def test_missing_and_damaged_batches_alone_are_attacked_again(tmp_path: Path) ->
     assert batch_file(folder, 2).stat().st_mtime_ns == written
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "other",
     [

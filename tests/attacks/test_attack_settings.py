@@ -50,6 +50,7 @@ def arguments(name: str, change: str | None = None) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CLASSES)
 def test_shipped_values_give_the_same_attack_as_the_command_line(name: str) -> None:
     assert CLASSES[name](**arguments(name)) == settings_from(compose([f"attack={name}"])).attack
@@ -110,6 +111,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "change"), REFUSED)
 def test_python_and_command_line_refuse_in_the_same_two_sentences(name: str, change: str) -> None:
     with pytest.raises(UserError) as in_python:

@@ -11,6 +11,8 @@ from cam_adv.config.compose import settings_from
 from cam_adv.errors import UserError
 from cam_adv.models.lp_balls import lp_norm
 
+pytestmark = pytest.mark.slow
+
 LEVELS = (0.45, 0.4, 0.3)
 
 

@@ -329,6 +329,7 @@ def test_method_leaves_network_unchanged(name: str, grad: bool) -> None:
     assert all(torch.equal(value, state[key]) for key, value in layer_target.network.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FOR_ANY_NETWORK)
 def test_method_works_with_frozen_weights_and_in_place_layers(name: str) -> None:
     """In a ResNet block, the batch norm is followed by an in-place ReLU and bypassed by a skip connection."""

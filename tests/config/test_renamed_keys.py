@@ -146,6 +146,7 @@ def refusal(overrides: list[str]) -> tuple[str, str]:
     pytest.fail("accepted")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("old", "new"), OVERRIDES.items(), ids=lambda part: part)
 def test_old_override_is_answered_with_its_new_form(old: str, new: str) -> None:
     what, remedy = refusal([old])
@@ -163,6 +164,7 @@ def new_forms() -> dict[str, list[str]]:
     return {choices: sorted(words) for choices, words in lists.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overrides", new_forms().values(), ids=new_forms())
 def test_new_forms_of_overrides_compose(overrides: list[str]) -> None:
     settings_from(compose(overrides))

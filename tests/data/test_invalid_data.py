@@ -18,6 +18,9 @@ from cam_adv.training.trainer import TrainingProgress
 Damage = Callable[[Path], object]
 
 
+pytestmark = pytest.mark.slow
+
+
 def write_image_folder(root: Path) -> None:
     """Two classes of twelve images."""
     for name, images in zip("ab", texture_images(12, 16, seed=2), strict=False):

@@ -4,15 +4,13 @@ import csv
 import json
 import os
 import socket
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ONE_THREAD, AttackRun, CommandResult, run_in_process, stored_models
+from conftest import AttackRun, run_in_process, stored_models
+from preloaded import start_command, start_command_with_torchrun
 from safetensors.torch import load_file
 
 TWO_CORES = pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
@@ -81,25 +79,6 @@ EXACT = (
 )
 
 
-def torchrun(overrides: Sequence[str], folder: Path, *options: str) -> subprocess.Popen:
-    """Start `cam-adv` in several processes with torchrun."""
-    environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", *options, "-m", "cam_adv", *overrides],
-        cwd=folder,
-        env=environment | ONE_THREAD,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def answers(*started: subprocess.Popen) -> list[CommandResult]:
-    """Exit codes and texts of commands, once all have ended."""
-    texts = [command.communicate(timeout=300) for command in started]
-    return [CommandResult(command.returncode, *text) for command, text in zip(started, texts, strict=True)]
-
-
 def verdicts(folder: Path) -> list[dict[str, str]]:
     """The columns of `results.csv` that don't depend on the order of floating-point sums."""
     with (folder / "results.csv").open(newline="") as file:
@@ -111,14 +90,15 @@ def jobs(sweep: Path) -> list[Path]:
 
 
 SWEPT = ("attack.strength=1,4",)  # a radius of 1 bounds most of these attacks, 4 none
+TORCHRUN = ("--standalone", "--nproc-per-node=2")
 TWO_PROCESSES = ("hardware=cpu_ddp", "hardware.devices=2")
 
 
 @pytest.fixture(scope="module")
 def alone(attack_run: AttackRun, tiny: list[str]) -> list[Path]:
     """The jobs of a sweep in a single process."""
-    answer = run_in_process(["-m", *tiny, *SWEPT, "hydra.sweep.dir=alone"], attack_run.root)
-    assert answer.code == 0, answer.err
+    result = run_in_process(["-m", *tiny, *SWEPT, "hydra.sweep.dir=alone"], attack_run.root)
+    assert result.code == 0, result.err
     folders = jobs(attack_run.root / "alone")
     assert verdicts(folders[0]) != verdicts(folders[1])  # so a process with another job's strength would be noticed
     return folders
@@ -132,18 +112,17 @@ class TestSweepInTwoProcesses:
         self,
         attack_run: AttackRun,
         alone: list[Path],
-        command_process: Callable[..., CommandResult],
         tiny: list[str],
         rank_records: RankRecords,
         start: str,
     ) -> None:
         overrides = ["-m", *tiny, *TWO_PROCESSES, *SWEPT, f"name={start}"]
         if start == "spawned":
-            answer = command_process(overrides, attack_run.root)
+            result = start_command(overrides, attack_run.root, start_method="forkserver").result()
         else:
-            (answer,) = answers(torchrun(overrides, attack_run.root, "--standalone", "--nproc-per-node=2"))
-        assert answer.code == 0, answer.err
-        assert answer.out.count("victim_accuracy") == 2  # one report for each job, not for each process
+            result = start_command_with_torchrun(overrides, attack_run.root, *TORCHRUN).result()
+        assert result.code == 0, result.err
+        assert result.out.count("victim_accuracy") == 2  # one report for each job, not for each process
 
         (sweep,) = (attack_run.root / "outputs" / "multirun" / start).iterdir()
         all_jobs = jobs(sweep)
@@ -172,11 +151,11 @@ class TestSweepInTwoProcesses:
         self, attack_run: AttackRun, tiny: list[str], rank_records: RankRecords, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("KILLED", "1")
-        overrides = ["-m", *tiny, *TWO_PROCESSES, *SWEPT, "name=killed"]
-        (answer,) = answers(torchrun(overrides, attack_run.root, "--standalone", "--nproc-per-node=2"))
-        assert answer.code != 0
-        assert "cam-adv: Another process of this command has ended before its time." in answer.err
-        (sweep,) = (attack_run.root / "outputs" / "multirun" / "killed").iterdir()
+        overrides = ["-m", *tiny, *TWO_PROCESSES, *SWEPT, "name=killed_process"]
+        result = start_command_with_torchrun(overrides, attack_run.root, *TORCHRUN).result()
+        assert result.code != 0
+        assert "cam-adv: Another process of this command has ended before its time." in result.err
+        (sweep,) = (attack_run.root / "outputs" / "multirun" / "killed_process").iterdir()
         rows = json.loads((sweep / "sweep.json").read_text())
         assert [row["status"] for row in rows] == ["failed", "failed"]
         assert rows[0]["reason"].startswith("Another process of this command has ended")
@@ -187,10 +166,10 @@ class TestSweepInTwoProcesses:
 @pytest.mark.slow
 def test_wrong_number_of_processes_is_refused_once(tiny: list[str], tmp_path: Path) -> None:
     overrides = [*tiny, "hardware=cpu_ddp", "hardware.devices=1"]
-    (answer,) = answers(torchrun(overrides, tmp_path, "--standalone", "--nproc-per-node=2"))
-    assert answer.code != 0
-    assert answer.err.count("2 processes were started on 1 machines, but hardware.devices=1") == 1
-    assert "Set hardware.devices=2 and hardware.nodes=1" in answer.err
+    result = start_command_with_torchrun(overrides, tmp_path, *TORCHRUN).result()
+    assert result.code != 0
+    assert result.err.count("2 processes were started on 1 machines, but hardware.devices=1") == 1
+    assert "Set hardware.devices=2 and hardware.nodes=1" in result.err
     assert not (tmp_path / "outputs" / "models").exists()
 
 
@@ -200,8 +179,8 @@ def trained(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[
     overrides = [override for override in tiny if "victim.network.widths" not in override]
     overrides += ["study=train", "role=victim", "model.victim.training.epochs=2"]
     root = tmp_path_factory.mktemp("trained")
-    answer = run_in_process(["-m", *overrides, "model/victim=mlp,gap_cnn", "outputs=alone"], root)
-    assert answer.code == 0, answer.err
+    result = run_in_process(["-m", *overrides, "model/victim=mlp,gap_cnn", "outputs=alone"], root)
+    assert result.code == 0, result.err
     return overrides, root / "alone" / "models"
 
 
@@ -209,14 +188,14 @@ def trained(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[
 @pytest.mark.slow
 @pytest.mark.parametrize("start", ["spawned", "two machines"])
 def test_training_in_two_processes_gives_the_weights_of_one(
-    trained: tuple[list[str], Path], command_process: Callable[..., CommandResult], tmp_path: Path, start: str
+    trained: tuple[list[str], Path], tmp_path: Path, start: str
 ) -> None:
     """The gradients of two halves average to the batch's gradient. With batch statistics, one process trains."""
     both, alone = [*trained[0], "hardware=cpu_ddp", "outputs=shared"], trained[1]
     mlp, networks = [*both, "model/victim=mlp"], {"mlp": 1e-4}
     if start == "spawned":
         networks["gap_cnn"] = 0.0
-        shared = [command_process([*mlp, "hardware.devices=2"], tmp_path)]
+        shared = [start_command([*mlp, "hardware.devices=2"], tmp_path).result()]
         shared += [run_in_process([*both, "model/victim=gap_cnn", "hardware.devices=2"], tmp_path)]
     else:
         with socket.socket() as free:
@@ -224,9 +203,12 @@ def test_training_in_two_processes_gives_the_weights_of_one(
             port = free.getsockname()[1]
         rendezvous = ["--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1", f"--master-port={port}"]
         mlp += ["hardware.nodes=2", "hardware.devices=1"]
-        shared = answers(*[torchrun(mlp, tmp_path, *rendezvous, f"--node-rank={number}") for number in (0, 1)])
-        assert [answer.out.count("victim mlp") for answer in shared] == [1, 0]
-    assert all(answer.code == 0 for answer in shared), [answer.err for answer in shared]
+        machines = [
+            start_command_with_torchrun(mlp, tmp_path, *rendezvous, f"--node-rank={number}") for number in (0, 1)
+        ]
+        shared = [machine.result() for machine in machines]
+        assert [result.out.count("victim mlp") for result in shared] == [1, 0]
+    assert all(result.code == 0 for result in shared), [result.err for result in shared]
     for network, rounding in networks.items():
         one, two = (
             torch.load(next(models.glob(f"victim-{network}-*/model.ckpt")), weights_only=True)

@@ -73,9 +73,16 @@ class TestKilled:
         self, attack_run: AttackRun, command: Callable[..., CommandResult], tiny: list[str]
     ) -> None:
         outputs = attack_run.root / "outputs"
-        sweep = ["-m", *tiny, "selection.images=2", "name=killed", f"outputs={outputs}", "attack.strength=1,2,3"]
-        start_and_kill(sweep, attack_run.root, f"outputs/multirun/killed/*/1_*/{CONFIG}")
-        (folder,) = (outputs / "multirun" / "killed").iterdir()
+        sweep = [
+            "-m",
+            *tiny,
+            "selection.images=2",
+            "name=killed_sweep",
+            f"outputs={outputs}",
+            "attack.strength=1,2,3",
+        ]
+        start_and_kill(sweep, attack_run.root, f"outputs/multirun/killed_sweep/*/1_*/{CONFIG}")
+        (folder,) = (outputs / "multirun" / "killed_sweep").iterdir()
         before = {job.name: modification_times(job) for job in folder.glob("*_*")}
         assert sorted(before) == [f"{number}_attack.strength={number + 1}" for number in range(2)]
         unfinished = before.pop("1_attack.strength=2")
@@ -91,7 +98,7 @@ class TestKilled:
             (str(strength), "finished", "2") for strength in range(1, 4)
         ]
         assert len(list(folder.glob("*_*"))) == 3
-        assert list((outputs / "multirun" / "killed").iterdir()) == [folder]
+        assert list((outputs / "multirun" / "killed_sweep").iterdir()) == [folder]
         assert stored_models(attack_run.root) == attack_run.store
 
 
@@ -124,6 +131,7 @@ class TestInterrupted:
         self, command: Callable[..., CommandResult], interrupt: Callable[..., None], tiny: list[str]
     ) -> None:
         retrain = [*tiny, "retrain=true", "attack.weights.surrogates=0"]
+        retrain += ["model.judge.training.epochs=1", "model.generator.training.svae_epochs=1"]
         interrupt(*retrain, "hydra.run.dir=run")
         trained = stored_models(Path.cwd())
         assert len(trained) > 0

@@ -3,13 +3,12 @@
 import errno
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from conftest import ONE_THREAD, AttackRun
+from conftest import AttackRun
+from preloaded import start_command
 from safetensors import SafetensorError
 
 from cam_adv.runtime.shutdown import describe_os_error, graceful_shutdown
@@ -22,20 +21,14 @@ def test_signal_during_an_attack_ends_the_command_at_once(
 ) -> None:
     """Within a batch that would take minutes."""
     overrides = [*tiny, "attack.steps=1000000", "attack.early_stop_prob=0.9999", f"hydra.run.dir={tmp_path / 'run'}"]
-    running = subprocess.Popen(
-        [sys.executable, "-m", "cam_adv", *overrides],
-        cwd=attack_run.root,
-        env=os.environ | ONE_THREAD,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    running = start_command(overrides, attack_run.root)
     while not (tmp_path / "run" / "batches").is_dir():
-        assert running.poll() is None, running.stderr.read()
-        time.sleep(0.05)
-    time.sleep(1)
+        assert running.poll() is None, running.result().err
+        time.sleep(0.02)
+    time.sleep(0.5)
     running.send_signal(number)
-    err = running.communicate(timeout=20)[1]
-    assert running.returncode == 128 + number
+    code, _, err = running.result(20)
+    assert code == 128 + number
     assert f"cam-adv: This command was told to end ({number.name})." in err
     assert "resume=latest" in err
     assert "Traceback" not in err

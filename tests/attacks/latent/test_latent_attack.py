@@ -110,6 +110,7 @@ def test_proxies_are_evaluated_in_turn(
     assert torch.allclose(result.terms["surrogates"][:, :4], torch.stack(surrogates, dim=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["type1", "transition", "tang2018", "type2_latent"])
 def test_result_of_an_image_does_not_depend_on_its_batch(name: str) -> None:
     bound = bind(make_attack(name))
