@@ -36,7 +36,10 @@ from cam_adv.config.compose import settings_from
 from cam_adv.config.settings import Settings
 from cam_adv.data.load import load_dataset
 from cam_adv.data.splits import ImageSplits
+from cam_adv.plots import save, style
+from cam_adv.studies.attack import figures
 
+SMALL_DPI = 50
 CLASS_NAMES = ("dots", "häuser", "wide stripes")
 
 torch.set_num_threads(1)
@@ -176,13 +179,19 @@ def splits(settings: Settings) -> ImageSplits:
     return load_dataset(settings.dataset)
 
 
-def run_in_process(overrides: Sequence[str], folder: Path) -> CommandResult:
-    """Run `cam-adv` with these overrides in `folder`, inside this process, which has imported everything."""
+def run_in_process(overrides: Sequence[str], folder: Path, all_figures: bool = False) -> CommandResult:
+    """Run `cam-adv` with these overrides in `folder`, inside this process, which has imported everything.
+
+    Unless `all_figures`, the figure of the trainings, which takes longest, is left out, and the others are small.
+    """
     handlers, out, err = logging.root.handlers[:], StringIO(), StringIO()
+    trainings = figures.draw_trainings if all_figures else lambda folders, path: None
     code: Any = 0
     with (
         chdir(folder),
         patch.object(sys, "argv", ["cam-adv", *overrides]),
+        patch.object(figures, "draw_trainings", trainings),
+        patch.object(save, "DPI", style.DPI if all_figures else SMALL_DPI),
         redirect_stdout(out),
         redirect_stderr(err),
     ):
@@ -263,6 +272,8 @@ def stored_models(root: Path) -> dict[str, int]:
 def attack_run(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> AttackRun:
     """The tiny run, whose model store other tests use too."""
     root = tmp_path_factory.mktemp("attack_run")
-    result = run_in_process([*tiny, "dataset.example_pairs=[[0,1],[1,0]]", "hydra.run.dir=first"], root)
+    result = run_in_process(
+        [*tiny, "dataset.example_pairs=[[0,1],[1,0]]", "hydra.run.dir=first"], root, all_figures=True
+    )
     assert result.code == 0, result.err
     return AttackRun(root, root / "first", load_file(root / "first" / "attack.safetensors"), stored_models(root))
