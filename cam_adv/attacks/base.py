@@ -48,7 +48,7 @@ class Attack(Component):
     """An attack of Type I or II. Its fields are the keys of `conf/attack/<name>.yaml`.
 
     A subclass names the networks that it needs (`roles`) and implements the attack (`run`). It holds no network and
-    no state: the result of an image depends neither on its batch nor on the device.
+    no state: the result of an image does not depend on the batch that it is attacked in.
 
     kind: decides by which criteria a success is judged; see `cam_adv.metrics.success`.
     strength: the bound, one key for all attacks so that a sweep can share it: the radius of a norm's ball around x
