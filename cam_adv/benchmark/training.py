@@ -21,7 +21,7 @@ from cam_adv.data.data_module import ImageDataModule
 from cam_adv.data.splits import ImageSplits, LabelledImages
 from cam_adv.models.generators.svae import SVAE, bernoulli_nats
 from cam_adv.models.victims import MLP, GapCNN
-from cam_adv.schema import HardwareSettings
+from cam_adv.schema.hardware import HardwareSettings
 from cam_adv.training.classifier import ClassifierModule
 from cam_adv.training.svae_gan import SVAEGAN
 from cam_adv.training.trainer import make_trainer

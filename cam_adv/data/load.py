@@ -5,7 +5,7 @@ from hydra.utils import instantiate
 
 from cam_adv.data.splits import ImageSplits, LabelledImages, split
 from cam_adv.errors import UserError
-from cam_adv.schema import DatasetSettings
+from cam_adv.schema.dataset import DatasetSettings
 
 
 def load_dataset(settings: DatasetSettings) -> ImageSplits:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 
 from cam_adv.runtime.device_lock import device_lock, device_lock_folder
-from cam_adv.schema import HardwareSettings
+from cam_adv.schema.hardware import HardwareSettings
 
 
 def uses_gpu(hardware: HardwareSettings) -> bool:

@@ -8,7 +8,7 @@ import torch
 from cam_adv.errors import UserError
 from cam_adv.runtime import distributed
 from cam_adv.runtime.devices import uses_gpu
-from cam_adv.schema import HardwareSettings
+from cam_adv.schema.hardware import HardwareSettings
 
 COMPILERS = ("g++", "clang++", "cl")
 
