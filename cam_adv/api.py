@@ -72,7 +72,8 @@ def run_study(settings: Settings, folder: Path, config: str, overrides: Mapping[
     with acquire_device(settings.hardware) as hardware:
         context = _build(settings.model_copy(update={"hardware": hardware}), folder, overrides)
         run_dir.claim(folder, config)
-        print_models(context.prepare())
+        if models := context.prepare():
+            print_models(models)
         objective = settings.study.run(context)
     print_paths(folder, settings.outputs)
     return objective

@@ -14,12 +14,14 @@ from cam_adv.studies.base import Study
 class Settings(RunSettings):
     """The config of a run.
 
-    role: of the study `train`, whose config refers to it.
+    role, run, answers: of the studies whose configs have them at the top and refer to them.
     """
 
     attack: Annotated[Attack, built(Attack)]
     study: Annotated[Study, built(Study)]
     role: Any = None
+    run: Any = None
+    answers: Any = None
 
     def check_classes(self, num_classes: int) -> None:
         """Refuse classes that the dataset does not have.

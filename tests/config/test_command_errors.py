@@ -42,6 +42,7 @@ def test_unusable_override_is_refused_with_a_remedy(override: str, what: str, re
     ("overrides", "remedy"),
     [
         (["role=victim"], "Choose study=train, which has it."),
+        (["answers=[a.json]"], "Choose study=reading, which has it."),
         (["study.victims=[0]"], "Choose study=explanation_reliability, which has it."),
         (["study.radii.l1=1", "study=attack"], "Choose study=min_perturbation, which has it."),
         (

@@ -32,6 +32,7 @@ REQUIRED = {
     "image_folder": ["dataset.root=somewhere"],
     "own": ["model.victim.network._target_=cam_adv.models.victims.LeNet"],
     "train": ["role=victim"],
+    "reading": ["run=somewhere"],
 }
 """Values that a choice leaves to the user."""
 
@@ -183,6 +184,8 @@ INVALID = [
     (["hardware.compile=true", "attack=type1_cam"], "attack (type1_cam) needs maps", "hardware.compile=false"),
     (["study=train", "role=judges"], "study.role=judges", "'victim', 'generator', 'surrogates' or 'judge'"),
     (["study=train"], "role has no value", "role=VALUE"),
+    (["study=reading"], "run has no value", "run=VALUE"),
+    (["study=reading", "run=a", "answers=3"], "study.answers=3", "valid list"),
     (["study._target_=cam_adv.attacks.pgd.PGD"], "cam_adv.attacks.pgd.PGD is no Study", "Give a subclass"),
     (["~study._target_"], "study._target_ is missing", "cam_adv.studies.base.Study"),
     (["seed=-1"], "seed=-1", "greater than or equal to 0"),
