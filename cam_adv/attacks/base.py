@@ -28,6 +28,7 @@ class AttackModels(nn.Module):
     victim: f1, images `(N, C, H, W)` in [0, 1] to logits `(N, K)`.
     generator, surrogates: None and empty for an attack that doesn't name them in its `roles`.
     real: images that a latent attack may start from; they trained neither the generator nor the judge.
+    train_images: those of the generator, whose codes a latent attack may stay near.
     """
 
     def __init__(
@@ -36,12 +37,14 @@ class AttackModels(nn.Module):
         generator: Generator | None = None,
         surrogates: list[nn.Module] | None = None,
         real: LabelledImages | None = None,
+        train_images: LabelledImages | None = None,
     ) -> None:
         super().__init__()
         self.victim = victim
         self.generator = generator
         self.surrogates = nn.ModuleList(surrogates or [])
         self.real = real
+        self.train_images = train_images
 
 
 class Attack(Component):

@@ -15,14 +15,16 @@ TERM = "term "
 class AttackResult:
     """One row for each attacked image, failures included.
 
-    x, x_adv: images `(N, C, H, W)` in [0, 1]; of a latent attack x_adv = G(z).
+    x, x_adv: images `(N, C, H, W)` in [0, 1]; of a latent attack x_adv = clip(G(z) + δ, 0, 1).
     y, target: labels `(N,)`; the target of an untargeted attack is the victim's prediction for x_adv, y if it failed.
     start: `(N,)`, the index of the start (see `Attack.start_names`) that led to x_adv.
     steps: `(N,)`, the step at which x_adv was found, counted from the first start.
     diverged: `(N,)`, whether a value was NaN or infinite; a latent attack then returns its best code before.
     terms: name → `(N, F)`, the terms of the objective and the multiplier k at F evenly spaced steps.
-    z0, z: codes `(N, D)`: the posterior mean of x, and the final code; None for an attack without codes.
+    z0, z_start, z: codes `(N, D)`: the posterior mean of x, the code of the start that led to x_adv, and the final
+        code; None for an attack without codes.
     path: `(N, F, D)`, codes at those steps; None for an attack without codes.
+    residual_path: `(N, F, C, H, W)`, the residual δ at those steps; None for an attack without one.
     """
 
     x: Tensor
@@ -34,8 +36,10 @@ class AttackResult:
     diverged: Tensor
     terms: dict[str, Tensor]
     z0: Tensor | None = None
+    z_start: Tensor | None = None
     z: Tensor | None = None
     path: Tensor | None = None
+    residual_path: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.y)

@@ -59,7 +59,7 @@ def _predict(module: AttackModule, batches: AttackDataModule, hardware: Hardware
 def _digest(attack: BoundAttack, data: LabelledImages, selection: Selection, precision: str) -> str:
     """A digest of everything that the result depends on."""
     kinds = {type(module) for module in attack.modules()}
-    real = attack.models.real
+    images = {"real": attack.models.real, "train": attack.models.train_images}
     settings = attack.attack.model_dump(mode="json")
     plain = {
         "precision": precision,
@@ -67,6 +67,9 @@ def _digest(attack: BoundAttack, data: LabelledImages, selection: Selection, pre
         "attack": settings,
         "networks": repr(attack.models),
         "code": source_hash(type(attack.attack), *kinds, *targets_in(settings)),
-        "real": real.digest() if real is not None and attack.prepared is not None else None,
+        "images": {
+            name: one.digest() if one is not None and attack.prepared is not None else None
+            for name, one in images.items()
+        },
     }
     return digest(plain, attack.state_dict() | vars(selection) | {"images": data.images[selection.index]})

@@ -117,8 +117,8 @@ def _success_rate(context: StudyContext, selection: Selection) -> float:
     x_adv = _attack(context.bind(), *_images(context, selection), config.batch_size)
     device = torch.device("cpu")
     victim = batched_apply(context.victim, x_adv, device).softmax(dim=1)
-    judge = batched_apply(context.judge.probs, x_adv, device)
-    verdict = type1_verdict(victim, judge, selection.y, selection.target, config.confidence)
+    reads = context.judge.read(x_adv, device).reads
+    verdict = type1_verdict(victim, reads, selection.y, selection.target, config.confidence)
     return verdict.success.double().mean().item()
 
 

@@ -1,17 +1,15 @@
 """Distances of x' to x, and to the real images of the class that x' is meant to show."""
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from cam_adv.data.pixels import to_unit_range
-from cam_adv.data.splits import LabelledImages
-from cam_adv.models.capture import record_calls
-from cam_adv.models.ensemble import Ensemble
+from cam_adv.data.splits import ImageSplits, LabelledImages
+from cam_adv.metrics.evaluator import Evaluator
 from cam_adv.models.predictions import batched_apply
 
 TAIL = 0.01
@@ -29,6 +27,9 @@ class Distances:
     nearest: ‖x' − r‖₂ to the nearest training image r of the class that x' is meant to show, over pixels.
     nearest_rank: the share of the real test images of that class whose nearest training image of the class is closer
         than that: near 0 for a near-duplicate, near 1 for an outlier of the class.
+    code_nearest, code_nearest_rank: the same for the codes of x', of the training images and of the test images.
+    other: ‖x' − x''‖₂ to the nearest other result that is meant to show the same class; infinite if there is none.
+    other_real: the same among as many real test images of the class, in any order.
     """
 
     pixels: Tensor
@@ -36,42 +37,56 @@ class Distances:
     judge: Tensor
     nearest: Tensor
     nearest_rank: Tensor
+    code_nearest: Tensor
+    code_nearest_rank: Tensor
+    other: Tensor
+    other_real: Tensor
 
     def summary(self) -> dict[str, float]:
-        """Medians, and the rates of near-duplicates and of outliers, each about 1% among real images."""
-        medians = {f"median_{name}": getattr(self, name).median().item() for name in ("pixels", "ssim", "judge")}
+        """Medians and rates, each of these about 1% among real images, but `codes_on_manifold`, 99%.
+
+        near_duplicate_rate, outlier_rate: of a training image, and of the class.
+        codes_on_manifold: codes no further from the nearest training code of the class than 99% of real codes are.
+        copy_rate: results closer to another result of the class than 99% of real images are to another real image.
+        """
+        names = ("pixels", "ssim", "judge", "nearest", "code_nearest", "other", "other_real")
+        medians = {f"median_{name}": getattr(self, name).median().item() for name in names}
         return medians | {
-            "median_nearest": self.nearest.median().item(),
             "near_duplicate_rate": (self.nearest_rank < TAIL).float().mean().item(),
             "outlier_rate": (self.nearest_rank > 1 - TAIL).float().mean().item(),
+            "codes_on_manifold": (self.code_nearest_rank <= 1 - TAIL).float().mean().item(),
+            "copy_rate": (self.other < torch.quantile(self.other_real, TAIL)).float().mean().item(),
         }
 
 
 def measure_distances(
-    x: Tensor,
-    x_adv: Tensor,
-    perceived_label: Tensor,
-    judge: Ensemble,
-    train: LabelledImages,
-    test: LabelledImages,
-    device: torch.device,
+    x: Tensor, x_adv: Tensor, codes: Tensor, perceived_label: Tensor, evaluator: Evaluator, splits: ImageSplits
 ) -> Distances:
     """All distances of attacked images.
 
     Args:
         x, x_adv: `(N, C, H, W)` in [0, 1].
+        codes: of x_adv, `(N, D)`.
         perceived_label: the class that x' is meant to show, `(N,)`: y' for a Type I attack, y for a Type II attack.
-        train: the images among which nearest neighbours are searched.
-        test: real images that no network was trained on; the distances of these define `nearest_rank`.
+        evaluator: its judge and generator give features and codes.
+        splits: neighbours are searched among the training images; no network was trained on the test images, whose
+            distances define the ranks.
     """
-    nearest, rank = torch.empty(len(x)), torch.empty(len(x))
+    device = evaluator.device
+    train, test = splits.train, splits.test
+    train_codes, test_codes = _codes(evaluator, train), _codes(evaluator, test)
+    nearest, rank, code_nearest, code_rank, other, other_real = torch.empty(6, len(x)).unbind()
     for label in perceived_label.unique().tolist():
-        neighbours = _flat(train.images[train.labels == label])
-        rows = perceived_label == label
-        nearest[rows] = _distance_to_nearest(_flat(x_adv[rows]), neighbours, device)
-        real = _distance_to_nearest(_flat(test.images[test.labels == label]), neighbours, device).sort().values
-        rank[rows] = torch.searchsorted(real, nearest[rows]) / max(1, len(real))
-    features = [penultimate_features(judge.members.values(), images, device) for images in (x, x_adv)]
+        rows, own, real = perceived_label == label, train.labels == label, test.labels == label
+        own_pixels, real_pixels, shown = _flat(train.images[own]), _flat(test.images[real]), _flat(x_adv[rows])
+        nearest[rows], rank[rows] = _nearest_and_rank(shown, own_pixels, real_pixels, device)
+        code_nearest[rows], code_rank[rows] = _nearest_and_rank(
+            codes[rows], train_codes[own], test_codes[real], device
+        )
+        other[rows] = _distance_to_another(shown)
+        among_real = _distance_to_another(real_pixels[: len(shown)])
+        other_real[rows] = among_real.repeat(-(-len(shown) // len(among_real)))[: len(shown)]
+    features = [evaluator.judge.features(images, device) for images in (x, x_adv)]
     similarity = structural_similarity_index_measure(x_adv, x, reduction="none", data_range=1.0)
     return Distances(
         pixels=_flat(x_adv - x).norm(dim=1),
@@ -79,32 +94,36 @@ def measure_distances(
         judge=(features[1] - features[0]).norm(dim=1),
         nearest=nearest,
         nearest_rank=rank,
+        code_nearest=code_nearest,
+        code_nearest_rank=code_rank,
+        other=other,
+        other_real=other_real,
     )
 
 
-def penultimate_features(networks: Iterable[nn.Module], images: Tensor, device: torch.device) -> Tensor:
-    """Inputs of each network's last linear layer, or its logits if it has none, joined: `(N, F)`."""
-    return torch.cat([batched_apply(_penultimate(network), images, device) for network in networks], dim=1)
-
-
-def _penultimate(network: nn.Module) -> Callable[[Tensor], Tensor]:
-    linear_layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
-    if not linear_layers:
-        return network
-
-    def features(images: Tensor) -> Tensor:
-        with record_calls([linear_layers[-1]]) as calls:
-            network(images)
-        return calls[-1].inputs[0].flatten(1)
-
-    return features
+def _codes(evaluator: Evaluator, images: LabelledImages) -> Tensor:
+    return batched_apply(lambda part: evaluator.generator.encode(part).mean, images.images, evaluator.device)
 
 
 def _flat(images: Tensor) -> Tensor:
     return to_unit_range(images).flatten(1)
 
 
-def _distance_to_nearest(images: Tensor, neighbours: Tensor, device: torch.device) -> Tensor:
-    """Distance to the nearest neighbour, `(N,)`, on the CPU."""
+def _nearest_and_rank(
+    points: Tensor, neighbours: Tensor, real: Tensor, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Distance of points `(n, F)` to the nearest neighbour, and the share of real points that are closer: `(n,)`."""
+    distance = _distance_to_nearest(points, neighbours, device)
+    of_real = _distance_to_nearest(real, neighbours, device).sort().values
+    return distance, torch.searchsorted(of_real, distance) / max(1, len(of_real))
+
+
+def _distance_to_nearest(points: Tensor, neighbours: Tensor, device: torch.device) -> Tensor:
+    """Distance to the nearest neighbour, `(n,)`, on the CPU."""
     neighbours = neighbours.to(device)
-    return batched_apply(lambda batch: torch.cdist(batch, neighbours).amin(dim=1), images, device)
+    return batched_apply(lambda batch: torch.cdist(batch, neighbours).amin(dim=1), points, device)
+
+
+def _distance_to_another(points: Tensor) -> Tensor:
+    """Distance of each point `(n, F)` to the nearest other one, `(n,)`; infinite for a single point."""
+    return torch.cdist(points, points).fill_diagonal_(torch.inf).amin(dim=1)

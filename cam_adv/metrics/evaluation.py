@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from cam_adv.attacks.base import Attack
@@ -15,7 +16,11 @@ from cam_adv.schema.fields import Kind
 
 @dataclass(frozen=True)
 class AttackEvaluation:
-    """Predictions on x, on the reconstruction G(mu(x)) and on x' of each image, the verdict, and the distances."""
+    """Predictions on x, on the reconstruction G(mu(x)) and on x' of each image, the verdict, and the distances.
+
+    reconstruction: G(mu(x)), `(N, C, H, W)`.
+    start_image, generated: G(start) and G(z), `(N, C, H, W)`; None for an attack without codes.
+    """
 
     kind: Kind
     result: AttackResult
@@ -24,11 +29,27 @@ class AttackEvaluation:
     on_x_adv: Predictions
     verdict: AttackVerdict
     distances: Distances
+    reconstruction: Tensor
+    start_image: Tensor | None
+    generated: Tensor | None
 
     @property
     def perceived_label(self) -> Tensor:
         """What the judge must say of x' for a success: y' under Type I, y under Type II; `(N,)`."""
         return perceived_label(self.kind, self.result)
+
+    @property
+    def residual(self) -> Tensor | None:
+        """x' − G(z), `(N, C, H, W)` in [-1, 1]; None for an attack without codes."""
+        return None if self.generated is None else self.result.x_adv - self.generated
+
+    @property
+    def cluster(self) -> Tensor:
+        """Number of the cluster of each result, `(N,)`: results that share start and y depend on each other."""
+        if self.result.z_start is None:
+            return torch.arange(len(self.result))
+        start = self.result.z_start.unique(dim=0, return_inverse=True)[1]
+        return torch.stack([start, self.result.y], dim=1).unique(dim=0, return_inverse=True)[1]
 
     @property
     def latent_distance(self) -> Tensor:
@@ -46,22 +67,20 @@ def evaluate_attack(
     """
     on_x = evaluator.predict(result.x, result.z0)
     on_x_adv = evaluator.predict(result.x_adv, result.z)
+    reconstruction = evaluator.decode(on_x.codes)
     return AttackEvaluation(
         kind=attack.kind,
         result=result,
         on_x=on_x,
-        on_reconstruction=evaluator.predict(evaluator.decode(on_x.codes), on_x.codes),
+        on_reconstruction=evaluator.predict(reconstruction, on_x.codes),
         on_x_adv=on_x_adv,
         verdict=verdict_on(attack, result, on_x_adv),
         distances=measure_distances(
-            result.x,
-            result.x_adv,
-            perceived_label(attack.kind, result),
-            evaluator.judge,
-            splits.train,
-            splits.test,
-            evaluator.device,
+            result.x, result.x_adv, on_x_adv.codes, perceived_label(attack.kind, result), evaluator, splits
         ),
+        reconstruction=reconstruction,
+        start_image=None if result.z_start is None else evaluator.decode(result.z_start),
+        generated=None if result.z is None else evaluator.decode(result.z),
     )
 
 
@@ -73,6 +92,6 @@ def perceived_label(kind: Kind, result: AttackResult) -> Tensor:
 def verdict_on(attack: Attack, result: AttackResult, on_x_adv: Predictions) -> AttackVerdict:
     """The verdict on every x', by the criteria of the attack's kind."""
     if attack.kind == "type2":
-        return type2_verdict(on_x_adv.victim, on_x_adv.judge, result.y)
+        return type2_verdict(on_x_adv.victim, on_x_adv.judge_reads, result.y, result.target)
     assert attack.confidence is not None  # a Type I attack has one
-    return type1_verdict(on_x_adv.victim, on_x_adv.judge, result.y, result.target, attack.confidence)
+    return type1_verdict(on_x_adv.victim, on_x_adv.judge_reads, result.y, result.target, attack.confidence)

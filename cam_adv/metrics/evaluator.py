@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from cam_adv.attributions.cam import CAMHead, checked_cams, find_cam_head
 from cam_adv.data.pixels import to_unit_range
-from cam_adv.models.ensemble import Ensemble, product_of_experts
 from cam_adv.models.generators.base import Generator
+from cam_adv.models.judge import Judge
 from cam_adv.models.predictions import BATCH, batched_apply
 
 
@@ -18,6 +18,7 @@ class Predictions:
 
     victim, judge, f2: probabilities `(N, K)`.
     members: of each member of the judge, `(N, M, K)`, in the order of `member_names`.
+    plausibility, judge_reads: `(N,)`; see `cam_adv.models.judge.Reading`.
     codes: `(N, D)`, what f2 classified.
     cam: the victim's raw signed maps of all classes `(N, K, h, w)`, None where it has no exact CAM.
     """
@@ -25,6 +26,8 @@ class Predictions:
     victim: Tensor
     judge: Tensor
     members: Tensor
+    plausibility: Tensor
+    judge_reads: Tensor
     f2: Tensor
     codes: Tensor
     cam: Tensor | None
@@ -37,13 +40,13 @@ class Evaluator:
 
     victim: nn.Module
     cam_head: CAMHead | None
-    judge: Ensemble
+    judge: Judge
     generator: Generator
     device: torch.device
 
     @classmethod
     def build(
-        cls, victim: nn.Module, judge: Ensemble, generator: Generator, images: Tensor, device: torch.device
+        cls, victim: nn.Module, judge: Judge, generator: Generator, images: Tensor, device: torch.device
     ) -> "Evaluator":
         """Find the victim's exact CAM with a few `images` `(N, C, H, W)`."""
         cam_head = find_cam_head(victim.to(device), to_unit_range(images.to(device)))
@@ -58,14 +61,16 @@ class Evaluator:
         for network in (self.victim, self.judge, self.generator):
             network.to(self.device)  # a Trainer that has finished leaves its networks on the CPU
         logits, maps = self._victim(images)
-        members = batched_apply(lambda part: self.judge.member_probs(part).transpose(0, 1), images, self.device)
+        reading = self.judge.read(images, self.device)
         if codes is None:
             codes = batched_apply(lambda part: self.generator.encode(part).mean, images, self.device)
         f2 = batched_apply(lambda part: self.generator.classifier(part).softmax(dim=1), codes, self.device)
         return Predictions(
             victim=logits.softmax(dim=1),
-            judge=product_of_experts(members, dim=1),
-            members=members,
+            judge=reading.probs,
+            members=reading.members,
+            plausibility=reading.plausibility,
+            judge_reads=reading.reads,
             f2=f2,
             codes=codes,
             cam=maps,

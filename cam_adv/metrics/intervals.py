@@ -1,6 +1,8 @@
 """Confidence intervals of a rate, and of the difference of two rates. Does not import torch."""
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -27,10 +29,11 @@ class Interval:
         return not self.low <= 0 <= self.high
 
 
-def wilson(successes: int, trials: int, level: float = 0.95) -> Rate:
+def wilson(successes: float, trials: float, level: float = 0.95) -> Rate:
     """The Wilson score interval (Wilson 1927), which is valid near 0 and 1, where the normal interval is not.
 
     Args:
+        successes, trials: counts, or effective counts that need not be whole (`clustered_rate`).
         level: confidence, in (0, 1).
 
     Raises:
@@ -43,6 +46,39 @@ def wilson(successes: int, trials: int, level: float = 0.95) -> Rate:
     centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
     half = (z / (1 + z2 / trials)) * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
     return Rate(share, max(0.0, centre - half), min(1.0, centre + half))
+
+
+def clustered_rate(met: Sequence[bool], cluster: Sequence[int], level: float = 0.95) -> Rate:
+    """The share of trials that met a criterion, with an interval for trials that depend on each other in clusters.
+
+    It is the Wilson interval at the effective number of trials, n divided by the design effect (Korn and Graubard
+    1998, Survey Methodology 24:193): the variance of the share between clusters over that of independent trials, at
+    least 1, at most that of clusters whose trials are all alike. Where all trials agree the first variance is
+    unknown, and the most cautious effect is taken. Trials in clusters of one give the Wilson interval itself, but for
+    the factor C/(C − 1) of the variance, which the lower bound of 1 takes away on average.
+
+    Args:
+        met: of each trial.
+        cluster: number of the cluster of each trial, any integers.
+        level: confidence, in (0, 1).
+
+    Raises:
+        ValueError: no trials.
+    """
+    trials, sizes, sums = len(met), Counter(cluster), Counter[int]()
+    if trials == 0 or len(cluster) != trials:
+        raise ValueError(f"{trials} trials in {len(cluster)} clusters have no rate")
+    for one, number in zip(met, cluster, strict=True):
+        sums[number] += bool(one)
+    share, clusters = sum(sums.values()) / trials, len(sizes)
+    largest_effect = sum(size**2 for size in sizes.values()) / trials
+    effect = largest_effect
+    if 0 < share < 1 and clusters > 1:
+        between = sum((sums[number] - size * share) ** 2 for number, size in sizes.items())
+        effect = clusters / (clusters - 1) * between / (trials * share * (1 - share))
+        effect = min(max(1.0, effect), largest_effect)
+    effective = trials / effect
+    return wilson(share * effective, effective, level)
 
 
 def newcombe(after: Rate, before: Rate) -> Interval:

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cam_adv.metrics.funnel import QUESTIONS
 from cam_adv.metrics.intervals import Rate
-
-QUESTIONS = ("success", "victim_criterion", "judge_criterion", "success_confident")
 
 
 @dataclass(frozen=True)

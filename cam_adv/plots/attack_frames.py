@@ -1,10 +1,11 @@
 """The trajectory of one attacked image: its frames, and these drawn as a filmstrip and as an animated GIF.
 
-A latent attack is shown along its latent path from z0 to the final code, a pixel attack on the straight line
+A latent attack is shown along its path from z0 to the final code and residual, a pixel attack on the straight line
 from x to x'.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -24,16 +25,33 @@ FILMSTRIP_FRAMES = 10
 FRAME_MILLISECONDS = 120
 
 
-def latent_path_frames(result: AttackResult, row: int, count: int) -> tuple[Tensor, list[str]]:
-    """`count` codes `(F, D)` from z0 to z and their captions, evenly spaced over the optimiser's steps.
+@dataclass(frozen=True)
+class LatentPath:
+    """Frames of an attack's path in the latent space.
 
-    If the optimiser was initialised elsewhere than at z0, the straight line of codes from z0 to the initial code
-    comes first; the optimiser did not visit it.
+    codes: z, `(F, D)`. residuals: δ, `(F, C, H, W)`; None for an attack without one. captions: one for each frame.
+    """
+
+    codes: Tensor
+    residuals: Tensor | None
+    captions: list[str]
+
+    def images(self, evaluator: Evaluator) -> tuple[Tensor, Tensor]:
+        """clip(G(z) + δ, 0, 1) and G(z) of each frame, both `(F, C, H, W)`."""
+        generated = evaluator.decode(self.codes)
+        return (generated if self.residuals is None else (generated + self.residuals).clamp(0, 1)), generated
+
+
+def latent_path_frames(result: AttackResult, row: int, count: int) -> LatentPath:
+    """`count` frames from z0 to z, evenly spaced over the optimiser's steps; fewer where the path is shorter.
+
+    If the optimiser started elsewhere than at z0, the straight line of codes from z0 to the start comes first. Its
+    captions say "interpolated": the optimiser did not visit it, and nothing asks the victim for y there.
 
     Args:
         result: with a path that was recorded at every step.
         row: index of the image.
-        count: number of codes; fewer are returned where the path is shorter.
+        count: number of frames.
 
     Raises:
         ValueError: the result of an attack without latent codes.
@@ -41,16 +59,21 @@ def latent_path_frames(result: AttackResult, row: int, count: int) -> tuple[Tens
     if result.path is None or result.z0 is None:
         raise ValueError("the attack has no latent path")
     path, z0 = result.path[row], result.z0[row]
-    last = int(result.steps[row]) - int(result.start[row]) * (len(path) - 1)  # step of the initialisation in use
-    visited = torch.cat([path[:last], path[-1:]])
-    captions = [f"step {step}" for step in range(len(visited))]
-    if not torch.equal(visited[0], z0):
-        share = torch.linspace(0, 1, max(2, len(visited) // 2)).unsqueeze(1)[:-1]
-        visited = torch.cat([z0 + share * (visited[0] - z0), visited])
-        captions = ["z0 to init"] * len(share) + captions
+    residuals = None if result.residual_path is None else result.residual_path[row]
+    last = int(result.steps[row]) - int(result.start[row]) * (len(path) - 1)  # step of the start in use
+    visited = torch.tensor([*range(last), len(path) - 1])
+    codes, captions = path[visited], [f"step {step}" for step in range(len(visited))]
+    residuals = None if residuals is None else residuals[visited]
+    if not torch.equal(codes[0], z0):
+        share = torch.linspace(0, 1, max(2, len(codes) // 2)).unsqueeze(1)[:-1]
+        codes = torch.cat([z0 + share * (codes[0] - z0), codes])
+        if residuals is not None:
+            residuals = torch.cat([residuals.new_zeros(len(share), *residuals.shape[1:]), residuals])
+        captions = ["interpolated"] * len(share) + ["G(start)", *captions[1:]]
     captions[0], captions[-1] = "G(z0)", "x'"
-    chosen = evenly_spaced(len(visited) - 1, count)
-    return visited[chosen], [captions[position] for position in chosen]
+    chosen = evenly_spaced(len(codes) - 1, count)
+    residuals = None if residuals is None else residuals[chosen]
+    return LatentPath(codes[chosen], residuals, [captions[position] for position in chosen])
 
 
 def pixel_interpolation(result: AttackResult, row: int, count: int) -> tuple[Tensor, list[str]]:
@@ -76,9 +99,14 @@ def latent_frames(result: AttackResult, row: int, count: int, evaluator: Evaluat
         result: with a path that was recorded at every step.
         row: index of the image.
     """
-    codes, captions = latent_path_frames(result, row, count)
-    images = torch.cat([result.x[row : row + 1], evaluator.decode(codes)])
-    return _frames(images, ["x", *captions], int(result.y[row]), evaluator)
+    path = latent_path_frames(result, row, count)
+    images, generated = path.images(evaluator)
+    frames = _frames(
+        torch.cat([result.x[row : row + 1], images]), ["x", *path.captions], int(result.y[row]), evaluator
+    )
+    if path.residuals is None:
+        return frames
+    return [frames[0], *(replace(frame, generated=one) for frame, one in zip(frames[1:], generated, strict=True))]
 
 
 def pixel_frames(result: AttackResult, row: int, count: int, evaluator: Evaluator) -> list[Frame]:
@@ -125,7 +153,7 @@ def _frames(images: Tensor, captions: Sequence[str], y: int, evaluator: Evaluato
             cam=None if predictions.cam is None else predictions.cam[number, y],
             victim_label=int(predictions.victim[number].argmax()),
             victim_confidence=float(predictions.victim[number].max()),
-            judge_label=int(predictions.judge[number].argmax()),
+            judge_label=int(predictions.judge_reads[number]),
             judge_confidence=float(predictions.judge[number].max()),
             caption=caption,
         )

@@ -12,10 +12,15 @@ from matplotlib.textpath import text_to_path
 from torch import Tensor
 from torch.nn import functional
 
+from cam_adv.models.judge import NOTHING, reading_text
 from cam_adv.plots.style import GRAY, HEADING_SIZE
 
 DISAGREEMENT_COLOR = "#C04A00"  # vermilion: safe for all kinds of colour vision beside black and the CAM's blue
-NOTE = "bold frame: the judge predicts another class than the victim"
+NOTE = "bold frame: the judge reads something else than the victim says"
+RESIDUAL_GAIN = 3
+"""Factor by which residuals are enlarged in figures."""
+
+RESIDUAL_LABEL = f"δ × {RESIDUAL_GAIN}"
 PAGE_WIDTH = 7.2  # inches, the text width of a two-column page
 TITLE_SIZE = 7.0
 SMALL_SIZE = 6.0
@@ -29,9 +34,10 @@ class Frame:
     Attributes:
         image: (C, H, W) in [0, 1], C = 1 or 3.
         cam: the signed CAM of the source class at the resolution of the victim's feature map, (h, w), or None.
-        victim_label, judge_label: the predicted classes, as indices.
+        victim_label, judge_label: the predicted classes, as indices; NOTHING where the judge reads nothing.
         victim_confidence, judge_confidence: their probabilities in [0, 1].
         caption: such as "x", "G(z0)", "step 120" or "x'".
+        generated: G(z), (C, H, W), of an image clip(G(z) + δ) with a residual; else None.
     """
 
     image: Tensor
@@ -41,10 +47,11 @@ class Frame:
     judge_label: int
     judge_confidence: float
     caption: str
+    generated: Tensor | None = None
 
     @property
     def disagrees(self) -> bool:
-        """Whether the judge predicts another class than the victim."""
+        """Whether the judge reads another class than the victim says, or nothing."""
         return self.victim_label != self.judge_label
 
     def victim_text(self, class_names: Sequence[str]) -> str:
@@ -52,8 +59,9 @@ class Frame:
         return f"[{class_names[self.victim_label]}] {self.victim_confidence:.3f}"
 
     def judge_text(self, class_names: Sequence[str]) -> str:
-        """The judge's prediction, such as "judge [9] 0.98"."""
-        return f"judge [{class_names[self.judge_label]}] {self.judge_confidence:.2f}"
+        """What the judge reads, such as "judge [9] 0.98" or "judge [nothing]"."""
+        confidence = "" if self.judge_label == NOTHING else f" {self.judge_confidence:.2f}"
+        return f"judge [{reading_text(self.judge_label, class_names)}]{confidence}"
 
 
 def cam_scale(cams: Sequence[Tensor]) -> float:
@@ -79,6 +87,11 @@ def upsample_cam(cam: Tensor, size: tuple[int, int]) -> Tensor:
     """
     small = cam.detach().cpu().float()[None, None]
     return functional.interpolate(small, size=size, mode="bilinear", align_corners=False)[0, 0]
+
+
+def enlarged_residual(residual: Tensor) -> Tensor:
+    """A residual (C, H, W), enlarged around middle gray: 0 is 0.5, and 0.5 ± 0.5 is ± 0.5 / `RESIDUAL_GAIN`."""
+    return (0.5 + RESIDUAL_GAIN * residual).clamp(0, 1)
 
 
 def text_width(text: str, points: float) -> float:
@@ -133,8 +146,8 @@ def filmstrip_figure(
 ) -> Figure:
     """The filmstrip as a figure: one column per frame, in the order given, with up to a dozen frames.
 
-    All CAMs share one symmetric colour scale, so that a change of colour is a change of evidence. The row of CAMs is
-    omitted if no frame has one.
+    All CAMs share one symmetric colour scale, so that a change of colour is a change of evidence. Rows of what no
+    frame has are left out: the CAMs, and of an attack with a residual G(z) and the residual, enlarged.
 
     Args:
         scale: half-width of the colour scale; the largest magnitude of the frames' CAMs by default.
@@ -142,7 +155,10 @@ def filmstrip_figure(
     if not frames:
         raise ValueError("a filmstrip needs at least one frame")
     cams = [frame.cam for frame in frames if frame.cam is not None]
-    rows = 2 if cams else 1
+    parts = ["image"]
+    parts += ["G(z)", RESIDUAL_LABEL] if any(frame.generated is not None for frame in frames) else []
+    parts += ["CAM"] if cams else []
+    rows = len(parts)
 
     # Lengths in inches, so that the text has the same size for any number of frames.
     note = NOTE if any(frame.disagrees for frame in frames) else ""
@@ -172,18 +188,28 @@ def filmstrip_figure(
     scale = scale or (cam_scale(cams) if cams else 1.0)
     for column, frame in enumerate(frames):
         _draw_predictions(figure.add_subplot(grid[0, column]), frame, class_names)
+        if frame.generated is not None:
+            residual = enlarged_residual(frame.image - frame.generated)
+            for row, image in enumerate((frame.generated, residual), start=1):
+                axes = figure.add_subplot(grid[row, column])
+                axes.spines[:].set(color=GRAY, linewidth=0.4)
+                show_image(axes, image)
         if frame.cam is not None:
-            axes = figure.add_subplot(grid[1, column])
+            axes = figure.add_subplot(grid[rows - 1, column])
             outline(axes, frame)
             overlay = show_cam(axes, frame.image, frame.cam, scale)
     if cams:
-        cam_row = grid[1, :].get_position(figure)
+        cam_row = grid[rows - 1, :].get_position(figure)
         bar = figure.add_axes((cam_row.x1 + 0.08 / width, cam_row.y0, 0.07 / width, cam_row.height))
         draw_scale(bar, overlay, SMALL_SIZE)
 
     figure.text(left / width, 1 - 0.06 / height, heading, ha="left", va="top", size=HEADING_SIZE, weight="bold")
     first = figure.axes[0].get_position()
     figure.text((left - 0.06) / width, first.y1 + 0.05 / height, "victim", ha="right", size=SMALL_SIZE)
+    for row, part in enumerate(parts[1:], start=1):
+        place = grid[row, 0].get_position(figure)
+        middle = (place.y0 + place.y1) / 2
+        figure.text((left - 0.06) / width, middle, part, ha="right", va="center", size=SMALL_SIZE)
     if note:
         figure.text(left / width, 0.05 / height, note, ha="left", size=SMALL_SIZE, color=DISAGREEMENT_COLOR)
     return figure

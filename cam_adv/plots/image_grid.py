@@ -1,4 +1,4 @@
-"""A grid of image pairs x | x', with the predictions of the victim and the judge on x'."""
+"""A grid of image pairs x | x', with what victim and judge say of x'; with a residual x | G(z) | δ | x'."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from cam_adv.plots.filmstrip import show_image, text_width
+from cam_adv.models.judge import reading_text
+from cam_adv.plots.filmstrip import RESIDUAL_LABEL, enlarged_residual, show_image, text_width
 
 SUCCESS, FAILURE = "#007A5A", "#C04A00"  # safe for all kinds of colour vision; the line style differs too
 PAIRS_PER_ROW = 8
@@ -22,10 +23,10 @@ def image_grid_figure(
     target: Tensor,
     victim_label: Tensor,
     victim_confidence: Tensor,
-    judge_label: Tensor,
-    judge_confidence: Tensor,
+    judge_reads: Tensor,
     success: Tensor,
     class_names: Sequence[str],
+    generated: Tensor | None = None,
 ) -> Figure:
     """The grid as a figure: one axes per pair, row by row in the order given.
 
@@ -34,33 +35,36 @@ def image_grid_figure(
     Args:
         x, x_adv: (N, C, H, W) in [0, 1].
         y, target: the source and the target class, (N,).
-        victim_label, victim_confidence, judge_label, judge_confidence: the predictions on x_adv, (N,).
+        victim_label, victim_confidence: the prediction for x_adv, (N,).
+        judge_reads: the class that the judge reads in x_adv, or NOTHING, (N,).
         success: whether the attack succeeded, (N,).
+        generated: G(z) of an attack with a residual, (N, C, H, W): it and the enlarged residual x' − G(z) stand
+            between x and x'.
     """
     if len(x) == 0:
         raise ValueError("an image grid needs at least one pair")
     texts = [
         f"{'✓' if succeeded else '✗'} {class_names[source]}→{class_names[goal]}  "
         f"f1 [{class_names[victim]}] {_two_digits(victim_prob)}\n"
-        f"judge [{class_names[judge]}] {_two_digits(judge_prob)}"
-        for source, goal, victim, victim_prob, judge, judge_prob, succeeded in zip(
+        f"judge [{reading_text(reading, class_names)}]"
+        for source, goal, victim, victim_prob, reading, succeeded in zip(
             y.tolist(),
             target.tolist(),
             victim_label.tolist(),
             victim_confidence.tolist(),
-            judge_label.tolist(),
-            judge_confidence.tolist(),
+            judge_reads.tolist(),
             success.tolist(),
             strict=True,
         )
     ]
-    images = _side_by_side(x, x_adv)
-    columns = min(PAIRS_PER_ROW, len(texts))
+    shown = [x, x_adv] if generated is None else [x, generated, enlarged_residual(x_adv - generated), x_adv]
+    images = _side_by_side(shown)
+    columns = min(2 * PAIRS_PER_ROW // len(shown), len(texts))
     rows = ceil(len(texts) / columns)
 
-    # Lengths in inches. A pair is as wide as the widest line of text, but at least 0.8.
+    # Lengths in inches. A pair is as wide as the widest line of text, but at least 0.8, or 1.6 with a residual.
     widest_text = max(text_width(line, TEXT_SIZE) for text in texts for line in text.splitlines())
-    pair_width, column_gap, row_gap, margin = max(0.8, widest_text), 0.12, 0.35, 0.06
+    pair_width, column_gap, row_gap, margin = max(0.4 * len(shown), widest_text), 0.12, 0.35, 0.06
     pair_height = pair_width * images.shape[2] / images.shape[3]
     width = 2 * margin + columns * (pair_width + column_gap) - column_gap
     height = 2 * margin + rows * (pair_height + row_gap) - row_gap + 0.26
@@ -75,6 +79,8 @@ def image_grid_figure(
         wspace=column_gap / pair_width,
         hspace=row_gap / pair_height,
     )
+    order = "x | x'" if generated is None else f"x | G(z) | {RESIDUAL_LABEL} | x'"
+    figure.text(margin / width, margin / height, f"{order}. f1: the victim. ✓: success.", size=TEXT_SIZE)
     for position, (image, text, succeeded) in enumerate(zip(images, texts, success.tolist(), strict=True)):
         axes = figure.add_subplot(grid[divmod(position, columns)])
         show_image(axes, image)
@@ -87,10 +93,10 @@ def _two_digits(confidence: float) -> str:
     return f"{confidence:.2f}".removeprefix("0")
 
 
-def _side_by_side(x: Tensor, x_adv: Tensor) -> Tensor:
-    x, x_adv = x.detach().cpu(), x_adv.detach().cpu()
-    separator = x.new_ones(*x.shape[:3], max(1, x.shape[3] // 14))
-    return torch.cat([x, separator, x_adv], dim=3)
+def _side_by_side(images: Sequence[Tensor]) -> Tensor:
+    first, *others = (one.detach().cpu() for one in images)
+    separator = first.new_ones(*first.shape[:3], max(1, first.shape[3] // 14))
+    return torch.cat([first, *(part for one in others for part in (separator, one))], dim=3)
 
 
 def _outline(axes: Axes, succeeded: bool) -> None:

@@ -5,27 +5,28 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from cam_adv.metrics.evaluation import AttackEvaluation
-from cam_adv.metrics.intervals import Rate, wilson
+from cam_adv.metrics.intervals import Rate, clustered_rate
+from cam_adv.models.judge import reading_text
 from cam_adv.runtime.atomic_files import write_atomically
 from cam_adv.runtime.csv_text import csv_text
 from cam_adv.runtime.tensor_files import save_tensors
 
 
 def attack_rates(evaluation: AttackEvaluation) -> dict[str, Rate]:
-    """How often each criterion of the verdict was met, with Wilson 95% intervals.
+    """How often each question of the verdict has the answer yes, over all attempted images.
 
-    Beside the four of the verdict: `judge_criterion_f2` takes f2, which latent attacks optimise, as the judge, and
-    `judge_criterion_<member>` one member of the judge alone.
+    The 95% intervals are for images that depend on each other by their start (`AttackEvaluation.cluster`). Beside the
+    verdict: `attempted`, which is 1, and `f2_reads_perceived`, what f2, which latent attacks optimise, would say as
+    the judge.
     """
-    predictions, perceived_label = evaluation.on_x_adv, evaluation.perceived_label
-    criteria = dict(vars(evaluation.verdict))
-    criteria["judge_criterion_f2"] = predictions.f2.argmax(dim=1) == perceived_label
-    for number, name in enumerate(predictions.member_names):
-        criteria[f"judge_criterion_{name}"] = predictions.members[:, number].argmax(dim=1) == perceived_label
-    return {name: wilson(int(met.sum()), len(met)) for name, met in criteria.items()}
+    met = {"attempted": torch.ones(len(evaluation.result), dtype=torch.bool)} | vars(evaluation.verdict)
+    met["f2_reads_perceived"] = evaluation.on_x_adv.f2.argmax(dim=1) == evaluation.perceived_label
+    cluster = evaluation.cluster.tolist()
+    return {name: clustered_rate(one.tolist(), cluster) for name, one in met.items()}
 
 
 def rates_to_json(rates: Mapping[str, Rate]) -> dict[str, Any]:
@@ -42,7 +43,8 @@ def write_results(
         index: of the images in the test set, `(N,)`.
         start_names: see `Attack.start_names`.
     """
-    result, distance = evaluation.result, evaluation.latent_distance
+    result, distance, residual = evaluation.result, evaluation.latent_distance, evaluation.residual
+    cluster = evaluation.cluster
     predictions = {
         "x": evaluation.on_x,
         "reconstruction": evaluation.on_reconstruction,
@@ -54,6 +56,7 @@ def write_results(
             "index": int(index[row]),
             "y": class_names[int(result.y[row])],
             "target": class_names[int(result.target[row])],
+            "cluster": int(cluster[row]),
             "start": start_names[int(result.start[row])],
             "steps": int(result.steps[row]),
             "diverged": int(result.diverged[row]),
@@ -64,7 +67,11 @@ def write_results(
                 confidence, label = probs[row].max(dim=0)
                 cells[f"{name}_{image}"] = class_names[int(label)]
                 cells[f"{name}_{image}_confidence"] = f"{float(confidence):.6f}"
+            cells[f"judge_reads_{image}"] = reading_text(int(one.judge_reads[row]), class_names)
+            cells[f"plausibility_{image}"] = f"{float(one.plausibility[row]):.6f}"
         cells |= {name: f"{float(values[row]):.6f}" for name, values in vars(evaluation.distances).items()}
+        if residual is not None:
+            cells["residual"] = f"{float(residual[row].norm()):.6f}"
         cells |= {criterion: int(met[row]) for criterion, met in vars(evaluation.verdict).items()}
         rows.append(cells)
     write_atomically(path, csv_text(rows))
@@ -84,6 +91,10 @@ def write_attack(evaluation: AttackEvaluation, index: Tensor, path: Path) -> Non
         "victim_probs_x": evaluation.on_x.victim,
         "victim_probs_reconstruction": evaluation.on_reconstruction.victim,
         "judge_probs": evaluation.on_x_adv.judge,
+        "judge_reads": evaluation.on_x_adv.judge_reads,
+        "plausibility": evaluation.on_x_adv.plausibility,
+        "reconstruction": evaluation.reconstruction,
+        "cluster": evaluation.cluster,
         "judge_probs_x": evaluation.on_x.judge,
         "judge_probs_reconstruction": evaluation.on_reconstruction.judge,
         "judge_member_probs": evaluation.on_x_adv.members,
@@ -92,4 +103,6 @@ def write_attack(evaluation: AttackEvaluation, index: Tensor, path: Path) -> Non
     tensors |= {f"distance_{name}": values for name, values in vars(evaluation.distances).items()}
     if evaluation.on_x.cam is not None and evaluation.on_x_adv.cam is not None:
         tensors |= {"cam_x": evaluation.on_x.cam, "cam_x_adv": evaluation.on_x_adv.cam}
+    if evaluation.start_image is not None and evaluation.generated is not None:
+        tensors |= {"start_image": evaluation.start_image, "generated": evaluation.generated}
     save_tensors(tensors, path)

@@ -7,9 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cam_adv.metrics.criteria import JUDGE_CRITERION, VICTIM_CRITERION
+from cam_adv.metrics import funnel
 from cam_adv.metrics.intervals import Rate
-from cam_adv.metrics.success import JUDGE_CONFIDENT
 from cam_adv.runtime.run_dir import BATCHES
 from cam_adv.schema.fields import Kind
 from cam_adv.training.model_zoo import ModelHandle
@@ -32,23 +31,17 @@ def print_models(models: Sequence[ModelHandle]) -> None:
 
 
 def print_attack(kind: Kind, heading: str, rates: Mapping[str, Rate], figures: Mapping[str, Any]) -> None:
-    """Print the rates of the criteria with their Wilson 95% intervals, and further figures in a line below."""
-    confidence = ", with the required confidence" if kind == "type1" else ""
-    texts = {
-        "victim_criterion": f"{VICTIM_CRITERION[kind]}{confidence}",
-        "judge_criterion": JUDGE_CRITERION[kind],
-        "success": "success: both",
-        "success_confident": f"success, with the judge's confidence ≥ {JUDGE_CONFIDENT}",
-        "judge_criterion_f2": "the judge's criterion with f2 as the judge",
+    """Print the funnel with its 95% intervals, and further figures in a line below."""
+    texts = dict(funnel.rows(kind, rates)) | {
+        "f2, which the attack optimises, as the judge": rates["f2_reads_perceived"]
     }
-    members = {name: f"the judge's criterion with {name.removeprefix('judge_criterion_')} alone" for name in rates}
-    _print_rates(heading, "criterion", {texts.get(name, members[name]): rate for name, rate in rates.items()})
+    _print_rates(heading, "over all attempted", texts)
     Console().print("  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
 
 
 def print_agreement(rates: Mapping[str, Rate]) -> None:
-    """Print how often the judge and its members agree with people, with Wilson 95% intervals."""
-    _print_rates("agreement with people", "classifier", rates)
+    """Print how often the judge agrees with people, with Wilson 95% intervals."""
+    _print_rates("the judge and people", "pictures", rates)
 
 
 def _print_rates(heading: str, first_column: str, rates: Mapping[str, Rate]) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from cam_adv.schema.component import Component, built
-from cam_adv.schema.fields import Count, Key, Name, NotNegative, Number, Positive, Seed, StrictModel, Target
+from cam_adv.schema.fields import Count, Key, Name, NotNegative, Number, Positive, Seed, Share, StrictModel, Target
 
 if TYPE_CHECKING:  # for annotations only
     from lightning.pytorch import LightningModule
@@ -56,6 +56,14 @@ class EnsembleSettings(StrictModel):
     training: ClassifierTraining
 
 
+class JudgeSettings(EnsembleSettings):
+    """level, neighbours, references: see `cam_adv.models.judge.Judge`."""
+
+    level: Share
+    neighbours: Count
+    references: Count
+
+
 class GeneratorTraining(Component):
     """How a generator is trained; `conf/model/generator/` names a subclass by `_target_`.
 
@@ -91,5 +99,5 @@ class GeneratorSettings(StrictModel):
 class ModelSettings(StrictModel):
     victim: VictimSettings
     generator: GeneratorSettings
-    judge: EnsembleSettings
+    judge: JudgeSettings
     surrogates: EnsembleSettings

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from cam_adv.data.pixels import to_unit_range
 from cam_adv.data.selection import Selection
 from cam_adv.data.splits import ImageSplits, LabelledImages
 from cam_adv.metrics.evaluator import Evaluator
-from cam_adv.models.ensemble import Ensemble
 from cam_adv.models.generators.base import Generator
+from cam_adv.models.judge import Judge
 from cam_adv.models.predictions import batched_apply
 from cam_adv.runtime.atomic_files import write_json
 from cam_adv.runtime.devices import main_device
@@ -74,10 +75,13 @@ class StudyContext:
         """Image classifiers that stand in for a person in an attack."""
         return [self.network(model) for model in self.models.surrogates.values()]
 
-    @property
-    def judge(self) -> Ensemble:
-        """The independent judge."""
-        return self.models.ensemble().to(self.device)
+    @cached_property
+    def judge(self) -> Judge:
+        """The independent judge, its thresholds from validation images."""
+        settings = self.settings.model.judge
+        members = {name: self.network(model) for name, model in self.models.judge.items()}
+        judge = Judge(members, settings.level, settings.neighbours, settings.references)
+        return judge.fit(self.splits.train, self.splits.validation, self.device)
 
     @property
     def figures(self) -> Path:
@@ -111,6 +115,7 @@ class StudyContext:
             self.generator if "generator" in attack.roles else None,
             self.surrogates if "surrogates" in attack.roles else [],
             self.splits.validation,  # they trained neither the generator nor the judge
+            self.splits.train,
         )
         return BoundAttack(attack, models, self.settings.seed)
 

@@ -1,4 +1,4 @@
-"""The figure of a sweep: the rates of success, of the victim's and of the judge's criterion over the swept keys.
+"""The figure of a sweep: the funnel from an attempt to a success over the swept keys.
 
 A numeric key, alone or beside a second key with few values, gives lines with 95% intervals. Two other keys give a
 heat map of the success rate. Anything else gives one point per job.
@@ -13,13 +13,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-from cam_adv.metrics.criteria import JUDGE_CRITERION, VICTIM_CRITERION
+from cam_adv.metrics.funnel import JUDGE, VICTIM, judge_rate, victim_rate
 from cam_adv.metrics.intervals import Rate
 from cam_adv.metrics.summary import AttackSummary
 from cam_adv.plots.style import COLORS, DASHES, GRAY, HEADING_SIZE, LEGEND, LOG_SPAN, PANEL
 from cam_adv.sweep.jobs import Job, Sweep, Value, format_value
 
-PANELS = ("success", "victim_criterion", "judge_criterion")
+PANELS = ("success", "victim", "plausible", "judge")
 ROW, CELL = 0.19, 0.5  # inches
 ERROR_BARS: dict[str, Any] = {"markersize": 3.5, "linewidth": 1.3, "elinewidth": 0.9, "capsize": 2}
 
@@ -65,7 +65,7 @@ def _lines(results: Results, axis: str, other: str | None) -> Figure:
         x = [point for point, _ in line]
         style = ERROR_BARS | {"color": COLORS[number], "linestyle": DASHES[number], "label": format_value(value)}
         for axes, name in zip(panels, PANELS, strict=True):
-            rates = [summary.rates[name] for _, summary in line]
+            rates = [_rate(summary, name) for _, summary in line]
             axes.errorbar(x, [rate.rate for rate in rates], yerr=_error_lengths(rates), marker="o", **style)
     for axes in panels:
         _scale(axes, sorted({_number(job, axis) for job in jobs}))
@@ -97,7 +97,7 @@ def _points(results: Results, keys: Sequence[str]) -> Figure:
     rows = range(len(results))
     labels = [", ".join(format_value(job.values.get(key)) for key in keys) or job.folder.name for job, _ in results]
     for axes, name in zip(panels, PANELS, strict=True):
-        rates = [summary.rates[name] for _, summary in results]
+        rates = [_rate(summary, name) for _, summary in results]
         axes.errorbar(
             [rate.rate for rate in rates], rows, xerr=_error_lengths(rates), fmt="o", color=COLORS[0], **ERROR_BARS
         )
@@ -152,13 +152,19 @@ def _panels(x_label: str, results: Results, height: float = PANEL[1] + 0.25) -> 
     return figure, panels
 
 
-def _titles(results: Results) -> tuple[str, str, str]:
-    """The titles of `PANELS`: the criteria of the kind of attack, or only their names if the kinds differ."""
+def _rate(summary: AttackSummary, panel: str) -> Rate:
+    if panel == "victim":
+        return victim_rate(summary.kind, summary.rates)
+    return judge_rate(summary.kind, summary.rates) if panel == "judge" else summary.rates[panel]
+
+
+def _titles(results: Results) -> tuple[str, str, str, str]:
+    """The titles of `PANELS`: the questions of the kind of attack, or general ones if the kinds differ."""
     kinds = {summary.kind for _, summary in results}
     if len(kinds) > 1:
-        return "success", "victim criterion", "judge criterion"
+        return "success", "the victim does as asked", "plausible", "the judge reads as asked"
     (kind,) = kinds
-    return "success", VICTIM_CRITERION[kind], JUDGE_CRITERION[kind]
+    return "success", VICTIM[kind], "plausible: the judge reads a class", JUDGE[kind]
 
 
 def _values(jobs: Sequence[Job], key: str) -> list[Value]:

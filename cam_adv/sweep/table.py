@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cam_adv.metrics.summary import QUESTIONS, AttackSummary
+from cam_adv.metrics.funnel import QUESTIONS, judge_rate, victim_rate
+from cam_adv.metrics.summary import AttackSummary
 from cam_adv.runtime.csv_text import csv_text
 from cam_adv.sweep.jobs import Job, Sweep, format_value
 
@@ -44,7 +45,7 @@ def print_sweep(sweep: Sweep) -> None:
         Console().print(table)
     if results:
         table = _table(f"results: {len(results)} of {len(sweep.jobs)} jobs", sweep.keys)
-        for name in ("success", "95%", "victim", "judge", "judge\nsure", "success\nper s"):
+        for name in ("success", "95%", "victim", "plau-\nsible", "judge", "success\nper s"):
             table.add_column(name, justify="right", no_wrap=True)
         for job, summary in results:
             _add_row(table, *_job_cells(job, sweep.keys), *_result_cells(summary))
@@ -89,9 +90,10 @@ def _job_cells(job: Job, keys: Sequence[str]) -> list[str]:
 def _result_cells(summary: AttackSummary) -> list[str]:
     rates, speed = summary.rates, summary.successes_per_second
     success = rates["success"]
+    victim, judge = victim_rate(summary.kind, rates), judge_rate(summary.kind, rates)
     return [
         f"{success.rate:.1%}",
         f"{100 * success.low:.1f}–{100 * success.high:.1f}",
-        *(f"{rates[name].rate:.1%}" for name in ("victim_criterion", "judge_criterion", "success_confident")),
+        *(f"{rate.rate:.1%}" for rate in (victim, rates["plausible"], judge)),
         "" if speed is None else f"{speed:.3g}",
     ]

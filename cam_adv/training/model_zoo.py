@@ -21,7 +21,6 @@ from cam_adv.data.pixels import to_unit_range
 from cam_adv.data.splits import ImageSplits
 from cam_adv.errors import UserError
 from cam_adv.models.checks import check_classifier, check_generator, check_pixel_range
-from cam_adv.models.ensemble import Ensemble
 from cam_adv.models.generators.base import Generator
 from cam_adv.models.predictions import BATCH
 from cam_adv.runtime.devices import uses_gpu
@@ -73,10 +72,6 @@ class ModelSet:
     judge: dict[str, ModelHandle] = field(default_factory=dict)
     generator: ModelHandle | None = None
     surrogates: dict[str, ModelHandle] = field(default_factory=dict)
-
-    def ensemble(self) -> Ensemble:
-        """The judge: the product of experts of its members."""
-        return Ensemble({name: model.network for name, model in self.judge.items()})
 
     def all(self) -> list[ModelHandle]:
         """Every model, in the order in which they are trained."""

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from cam_adv.attacks.base import Attack, AttackModels, Role, StepCallback
 from cam_adv.attacks.latent.cam_constraint import CAMConstraint
 from cam_adv.attacks.latent.initializers import RealImageInitializer
+from cam_adv.attacks.latent.latent_density import LatentDensity
 from cam_adv.attacks.latent.objective import LossWeights, Terms, evaluate, random_shift_and_noise
 from cam_adv.attacks.latent.optimizer import OptimizationTrace, optimize_codes
+from cam_adv.attacks.latent.search_space import ResidualSettings, SearchSpace
 from cam_adv.attacks.result import AttackResult
 from cam_adv.errors import UserError
 from cam_adv.models.generators.base import Generator, Posterior
@@ -52,18 +54,21 @@ class LatentAttack(Attack):
     """Type I: turns images of class y into images of class y' that the victim still calls y.
     Type II: turns them into images that are still of class y and that the victim calls y'.
 
-    Both optimise the code z of the image x' = G(z) (Tang et al. 2019, arXiv 1809.00594). The victim's label is what
-    the victim must predict for x': y under Type I, y' under Type II. The perceived label is what a person must see:
-    y' under Type I, y under Type II. The proxies, which stand in for a person, are the surrogates and the generator's
-    own classifier of images, f2(mu(G(z))).
+    Both optimise the code z of the image x' = G(z) (Tang et al. 2019, arXiv 1809.00594), and with a `residual` the
+    pixels δ of x' = clip(G(z) + δ, 0, 1) together with it (Song et al. 2018, arXiv 1805.07894). The victim's label is
+    what the victim must predict for x': y under Type I, y' under Type II. The perceived label is what a person must
+    see: y' under Type I, y under Type II. The proxies, which stand in for a person, are the surrogates and the
+    generator's own classifier of images, f2(mu(x')).
 
     strength: largest latent distance ‖z − z0‖₂; None: unbounded.
+    residual: the ball of δ; see `ResidualSettings`.
     confidence: the victim's probability of the victim's label that a result must reach.
     margin: how much further the victim's log-odds must be before a code counts as reaching it.
     steps, learning_rate: of Adam, from each start.
-    init: the starts, tried in this order. "mean": the posterior mean of x. "real_image": the code of the real image
-        of the perceived class for which the victim's log-odds of the victim's label are highest; the second
-        "real_image" takes the second best, and so on.
+    init: the starts, tried in this order. "mean": the posterior mean of x. "real_image": the code of a real image of
+        the perceived class, drawn among those for which the victim's log-odds of the victim's label are highest; the
+        second "real_image" is another one, and so on.
+    init_candidates: number of the best real images that are drawn from, so that results don't share their start.
     init_distance_weight: log-odds that one unit of latent distance from z0 costs a real image in that ranking.
     keep_best: return the best code found instead of the last.
     proxies_per_step: number of proxies that are evaluated in a step, in turn.
@@ -79,7 +84,9 @@ class LatentAttack(Attack):
     confidence: Share
     margin: NotNegative
     init: Annotated[list[Literal["mean", "real_image"]], Field(min_length=1)]
+    init_candidates: Count
     init_distance_weight: NotNegative
+    residual: ResidualSettings
     keep_best: bool
     proxies_per_step: Count
     early_stop_prob: Share
@@ -115,23 +122,32 @@ class LatentAttack(Attack):
         """Whether the objective has proxies."""
         return self.weights.surrogates > 0
 
-    def prepare(self, models: AttackModels, seed: int) -> nn.Module | None:
-        """The real images to start from, with the predictions of victim and proxies; None without such a start.
+    def prepare(self, models: AttackModels, seed: int) -> "Prepared":
+        """The real images to start from and the density of real codes, each if the attack uses it.
 
         Raises:
-            UserError: a start is a real image, but there are none.
+            UserError: the attack needs real images, but there are none.
         """
-        if "real_image" not in self.init:
-            return None
-        if models.real is None:
-            raise UserError(
-                "attack.init has real_image, but there are no real images to start from.",
-                "Give real images, or set attack.init to [mean].",
+        generator, initializer, density = _generator(models), None, None
+        if "real_image" in self.init:
+            if models.real is None:
+                raise UserError(
+                    "attack.init has real_image, but there are no real images to start from.",
+                    "Give real images, or set attack.init to [mean].",
+                )
+            proxies = self._proxies(models)
+            initializer = RealImageInitializer(
+                models.real, models.victim, generator, proxies, self.init_distance_weight, self.init_candidates, seed
             )
-        generator = _generator(models)
-        return RealImageInitializer(
-            models.real, models.victim, generator, self._proxies(models), self.init_distance_weight
-        )
+        if self.weights.density > 0:
+            if models.train_images is None:
+                raise UserError(
+                    f"attack.weights.density={self.weights.density} keeps codes near those of training images, but "
+                    "there are none.",
+                    "Give training images, or set attack.weights.density to 0.",
+                )
+            density = LatentDensity.of(generator, models.train_images)
+        return Prepared(initializer, density)
 
     def run(
         self,
@@ -149,6 +165,7 @@ class LatentAttack(Attack):
         Raises:
             UserError: `weights.cam` constrains the CAM of a victim without an exact CAM.
         """
+        assert isinstance(prepared, Prepared)  # from `prepare`
         generator = _generator(models)
         victim_label, perceived_label = (y, target) if self.kind == "type1" else (target, y)
         with torch.no_grad():
@@ -156,32 +173,43 @@ class LatentAttack(Attack):
             posterior = Posterior(encoded.mean.to(x.dtype), encoded.std.to(x.dtype))
         cam_constraint = CAMConstraint.of(models.victim, x, victim_label) if self.needs_exact_cam else None
         proxies, penalty = self._proxies(models), instantiate(self.penalty)
+        space = SearchSpace(posterior.mean.shape[1], tuple(x.shape[1:]), self.strength, self.residual)
         rows = torch.arange(len(x), device=x.device)
+        first_codes = torch.empty_like(posterior.mean)
         best: OptimizationTrace | None = None
         for number in range(len(self.init)):
             mean, std = posterior.mean[rows], posterior.std[rows]
             labels = victim_label[rows], perceived_label[rows]
-            start = self._start(number, mean, *labels, prepared)
+            codes = self._start(number, x[rows], mean, *labels, prepared.initializer)
             steps_before = number * self.steps
             objective = LatentObjective(
                 self,
                 models,
                 proxies,
+                space,
                 Posterior(mean, std),
                 *labels,
+                prepared.density,
                 None if cam_constraint is None else cam_constraint.rows(rows),
-                start,
                 seed,
             )
-            trace = optimize_codes(objective, start, mean, penalty, self, partial(_shifted, on_step, steps_before))
+            trace = optimize_codes(
+                objective,
+                space.start(codes),
+                partial(_projected, space, mean),
+                penalty,
+                self,
+                partial(_shifted, on_step, steps_before),
+            )
             trace = trace.with_start(number, steps_before)
             best = trace if best is None else best.merge_better(rows, trace)
+            first_codes[rows] = torch.where((best.start[rows] == number).unsqueeze(1), codes, first_codes[rows])
             rows = (best.score < math.log(self.restart_below_prob)).nonzero().squeeze(1)
             if not len(rows):
                 break
         assert best is not None  # `init` has one start or more
         with torch.no_grad():
-            x_adv = generator.decode(best.codes).to(x.dtype)
+            x_adv = space.images(generator, best.variables).to(x.dtype)
         return AttackResult(
             x=x,
             x_adv=x_adv,
@@ -192,8 +220,10 @@ class LatentAttack(Attack):
             diverged=best.diverged,
             terms=best.terms,
             z0=posterior.mean,
-            z=best.codes,
-            path=best.path,
+            z_start=first_codes,
+            z=space.codes(best.variables).clone(),
+            path=space.codes(best.path).clone(),
+            residual_path=space.residuals(best.path),
         )
 
     def _proxies(self, models: AttackModels) -> Sequence[nn.Module]:
@@ -202,18 +232,19 @@ class LatentAttack(Attack):
     def _start(
         self,
         number: int,
+        x: Tensor,
         z0: Tensor,
         victim_label: Tensor,
         perceived_label: Tensor,
-        initializer: nn.Module | None,
+        initializer: RealImageInitializer | None,
     ) -> Tensor:
         """The first codes `(N, D)` of the start with index `number`."""
         kind = self.init[number]
         if kind == "mean":
             return z0
-        assert isinstance(initializer, RealImageInitializer)  # from `prepare`
+        assert initializer is not None  # from `prepare`
         rank = self.init[:number].count(kind)
-        return initializer.start(rank, z0, victim_label, perceived_label, self.restart_below_prob)
+        return initializer.start(rank, x, z0, victim_label, perceived_label, self.restart_below_prob)
 
     @model_validator(mode="after")
     def _type2_stays_at_its_image(self) -> Self:
@@ -234,8 +265,17 @@ class LatentAttack(Attack):
         return self
 
 
+class Prepared(nn.Module):
+    """What a latent attack computes once: the real images to start from, and the density of real codes; or None."""
+
+    def __init__(self, initializer: RealImageInitializer | None, density: LatentDensity | None) -> None:
+        super().__init__()
+        self.initializer = initializer
+        self.density = density
+
+
 class LatentObjective:
-    """The terms of the objective, as `optimize_codes` evaluates them: (codes, rows, step) → `Terms`.
+    """The terms of the objective, as `optimize_codes` evaluates them: (variables, rows, step) → `Terms`.
 
     A step evaluates only some of the proxies; for the others it repeats their latest log-probabilities.
     """
@@ -245,21 +285,23 @@ class LatentObjective:
         attack: LatentAttack,
         models: AttackModels,
         proxies: Sequence[nn.Module],
+        space: SearchSpace,
         posterior: Posterior,
         victim_label: Tensor,
         perceived_label: Tensor,
+        density: LatentDensity | None,
         cam_constraint: CAMConstraint | None,
-        start: Tensor,
         seed: int,
     ) -> None:
-        """`start`: the first codes `(N, D)`; all other tensors have their N rows."""
-        self.attack, self.models, self.proxies, self.posterior = attack, models, proxies, posterior
-        self.victim_label, self.perceived_label, self.cam_constraint = victim_label, perceived_label, cam_constraint
+        """All tensors have N rows, one for each sample."""
+        self.attack, self.models, self.proxies, self.space = attack, models, proxies, space
+        self.posterior, self.density, self.cam_constraint = posterior, density, cam_constraint
+        self.victim_label, self.perceived_label = victim_label, perceived_label
         self.seed = seed
-        self.proxy_log_probs = start.new_empty(len(start), max(1, len(proxies)))
+        self.proxy_log_probs = posterior.mean.new_empty(len(victim_label), max(1, len(proxies)))
 
-    def __call__(self, codes: Tensor, rows: Tensor, step: int) -> Terms:
-        attack, noise = self.attack, self.attack.latent_noise
+    def __call__(self, variables: Tensor, rows: Tensor, step: int) -> Terms:
+        attack, noise, codes = self.attack, self.attack.latent_noise, self.space.codes(variables)
         # The draws depend on the seed and the step alone, so that no sample depends on the rest of its batch.
         generator = torch.Generator().manual_seed(self.seed * SEED_STRIDE + step)
         eps = torch.randn((noise.samples, codes.shape[1]), generator=generator).to(codes)
@@ -269,11 +311,13 @@ class LatentObjective:
             _generator(self.models),
             [self.proxies[number] for number in queried_proxies],
             codes,
+            self.space.images(_generator(self.models), variables),
             noise.spread * self.posterior.std[rows],
             self.victim_label[rows],
             self.perceived_label[rows],
             eps,
             lambda images: random_shift_and_noise(images, attack.views.noise, attack.views.shift, generator),
+            self.density,
             None if self.cam_constraint is None else self.cam_constraint.rows(rows),
         )
         latest = self.proxy_log_probs[rows]
@@ -287,6 +331,10 @@ class LatentObjective:
         if step in (0, self.attack.steps) or some >= count:
             return list(range(count))
         return [(step * some + number) % count for number in range(some)]
+
+
+def _projected(space: SearchSpace, z0: Tensor, variables: Tensor, rows: Tensor) -> Tensor:
+    return space.project(variables, z0[rows])
 
 
 def _shifted(on_step: StepCallback, steps_before: int, step: int, active: int) -> None:

@@ -1,5 +1,6 @@
 """Real images of the perceived class to start from, ranked by the victim's log-odds of its label."""
 
+import zlib
 from collections.abc import Sequence
 
 import torch
@@ -33,6 +34,8 @@ class RealImageInitializer(nn.Module):
         generator: Generator,
         proxies: Sequence[nn.Module],
         distance_weight: float,
+        candidates: int,
+        seed: int,
     ) -> None:
         """
         Args:
@@ -41,9 +44,11 @@ class RealImageInitializer(nn.Module):
             generator: encodes and decodes them.
             proxies: image classifiers that stand in for a person; may be empty.
             distance_weight: log-odds that one unit of latent distance from z0 costs in the ranking.
+            candidates: number of the best images that a start is drawn from.
+            seed: of the draws.
         """
         super().__init__()
-        self.distance_weight = distance_weight
+        self.distance_weight, self.candidates, self.seed = distance_weight, candidates, seed
         device = next(generator.parameters()).device
         codes = batched_apply(lambda part: generator.encode(part).mean, real.images, device)
         decoded = batched_apply(generator.decode, codes, device)
@@ -63,15 +68,23 @@ class RealImageInitializer(nn.Module):
         self.register_buffer("proxy_prob", proxy_prob, persistent=False)
 
     def start(
-        self, rank: int, z0: Tensor, victim_label: Tensor, perceived_label: Tensor, least_proxy_prob: float
+        self,
+        rank: int,
+        x: Tensor,
+        z0: Tensor,
+        victim_label: Tensor,
+        perceived_label: Tensor,
+        least_proxy_prob: float,
     ) -> Tensor:
-        """The codes with the `rank`-th highest log-odds of the victim's label less the weighted distance to z0.
+        """The codes of a real image among those with the highest log-odds less the weighted distance to z0.
 
-        Only real images of the perceived class are candidates. Those that the proxies give that class with a
-        probability below `least_proxy_prob` are ranked last.
+        Only real images of the perceived class are candidates, by their log-odds of the victim's label. Those that
+        the proxies give that class with a probability below `least_proxy_prob` are ranked last. The best `candidates`
+        are put in a random order, which depends on the seed and on x alone, not on the rest of the batch.
 
         Args:
-            rank: from 0.
+            rank: in that order, from 0; another rank gives another image.
+            x: the attacked images, `(N, C, H, W)` in [0, 1].
             z0: `(N, D)`.
             victim_label, perceived_label: `(N,)`.
 
@@ -94,10 +107,20 @@ class RealImageInitializer(nn.Module):
             odds = log_odds_of(self.victim_logits[members], self.labels.new_full((len(members),), own))
             unrecognised = self.proxy_prob[members] < least_proxy_prob
             ranked = (odds - _LAST * unrecognised).to(z0.dtype) - self.distance_weight * torch.cdist(z0[rows], codes)
-            chosen = ranked.topk(min(rank + 1, len(members)), dim=1).indices[:, -1]
-            init[rows] = codes[chosen]
+            best = ranked.topk(min(max(rank + 1, self.candidates), len(members)), dim=1).indices
+            for row, order in zip(rows.tolist(), best, strict=True):
+                shuffled = torch.randperm(len(order), generator=self._generator(x[row]))
+                init[row] = codes[order[shuffled[min(rank, len(order) - 1)]]]
         return init
 
+    def _generator(self, image: Tensor) -> torch.Generator:
+        # Of 8-bit pixels, since devices differ in the last bit of x.
+        pixels = (image * 255).round().to(torch.uint8).cpu().numpy().tobytes()
+        return torch.Generator().manual_seed((zlib.crc32(pixels) + self.seed * SEED_STRIDE) % 2**63)
+
+
+SEED_STRIDE = 2**32
+"""Distance between the seeds of the draws of two attack seeds; CRC-32 is smaller."""
 
 _LAST = 1e4
 """Larger than any difference of log-odds and distances, so that what it is subtracted from comes last."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cam_adv.attacks.latent.cam_constraint import CAMConstraint
+from cam_adv.attacks.latent.latent_density import LatentDensity
 from cam_adv.attacks.latent.penalty import log_odds_of
 from cam_adv.models.generators.base import Generator
 from cam_adv.schema.fields import NotNegative, StrictModel
@@ -19,6 +20,7 @@ class LossWeights(StrictModel):
     f2: of J_2 = E CE(f2(z + spread·sigma·eps), y'), the loss of the latent classifier.
     surrogates: of the mean cross-entropy against y' of the queried proxies on G(z).
     discriminator: of BCE(D(z), 1): the discriminator must take the code for a sample of the prior.
+    density: of the nats by which z is less likely than the median code of real images of y'; see `LatentDensity`.
     norm: of ‖z‖₂: the code must not go where the discriminator was not trained.
     cam: of 1 − the centred cosine similarity of CAM_y(G(z)) and CAM_y(x); 0: no CAM is computed.
     """
@@ -27,6 +29,7 @@ class LossWeights(StrictModel):
     surrogates: NotNegative
     discriminator: NotNegative
     norm: NotNegative
+    density: NotNegative = 0.0
     cam: NotNegative = 0.0
 
 
@@ -42,6 +45,7 @@ class Terms:
     discriminator: BCE(D(z), 1).
     norm: ‖z‖₂.
     proxy_log_probs: `(N, P)`, the latest log-probabilities of y' of the P proxies, or of f2 without proxies.
+    density: nats by which z is less likely than the median code of y'; None without this term.
     cam: change of the victim's CAM of y since x, in [0, 2]; None without a constraint on the CAM.
     """
 
@@ -51,6 +55,7 @@ class Terms:
     discriminator: Tensor
     norm: Tensor
     proxy_log_probs: Tensor
+    density: Tensor | None = None
     cam: Tensor | None = None
 
     @property
@@ -71,13 +76,14 @@ class Terms:
 
     def named(self) -> dict[str, Tensor]:
         """The terms by their names in figures and files."""
+        optional = {"density": self.density, "cam": self.cam}
         return {
             "J1 victim": functional.softplus(-self.log_odds),
             "J2 f2": self.f2,
             "surrogates": -self.proxy_log_probs.mean(dim=1),
             "discriminator": self.discriminator,
             "norm": self.norm,
-        } | ({} if self.cam is None else {"cam": self.cam})
+        } | {name: value for name, value in optional.items() if value is not None}
 
     def total(self, weights: LossWeights, victim: Tensor) -> Tensor:
         """The objective of each sample, `(N,)`: the weighted sum of the terms plus the victim's part `(N,)`."""
@@ -86,6 +92,7 @@ class Terms:
             + weights.surrogates * self.surrogates
             + weights.discriminator * self.discriminator
             + weights.norm * self.norm
+            + (0 if self.density is None else weights.density * self.density)
             + (0 if self.cam is None else weights.cam * self.cam)
             + victim
         )
@@ -96,11 +103,13 @@ def evaluate(
     generator: Generator,
     proxies: Sequence[nn.Module],
     codes: Tensor,
+    images: Tensor,
     std: Tensor,
     victim_label: Tensor,
     perceived_label: Tensor,
     eps: Tensor,
     view: Callable[[Tensor], Tensor] = lambda images: images,
+    density: LatentDensity | None = None,
     cam_constraint: CAMConstraint | None = None,
 ) -> Terms:
     """All terms at codes z, in the dtype of z even if the networks compute in mixed precision.
@@ -110,14 +119,15 @@ def evaluate(
         generator: G, f2 and D.
         proxies: the queried proxies, images to logits; may be empty.
         codes: z, `(N, D)`.
+        images: x' of these codes, `(N, C, H, W)` in [0, 1].
         std: standard deviation of the neighbourhood of z over which f2's loss is averaged, `(N, D)`.
         victim_label: what the victim must predict, `(N,)`.
         perceived_label: what f2 and the proxies must predict, `(N,)`.
         eps: standard normal draws `(S, D)`, shared by the samples so that no sample depends on the batch.
         view: augmentation of the images `(N, C, H, W)` for the proxies; the victim gets them unchanged.
+        density: of real codes, if the attack keeps its codes near them.
         cam_constraint: the victim's CAM of the images x, if the attack constrains it.
     """
-    images = generator.decode(codes)
     neighbours = codes.unsqueeze(1) + std.unsqueeze(1) * eps.unsqueeze(0)
     f2_log_probs = _log_prob(
         generator.classifier(neighbours.flatten(0, 1)).to(codes.dtype), perceived_label.repeat_interleave(len(eps))
@@ -137,6 +147,7 @@ def evaluate(
         discriminator=functional.softplus(-generator.discriminator(codes).squeeze(1).to(codes.dtype)),
         norm=codes.norm(dim=1),
         proxy_log_probs=log_probs.T,
+        density=None if density is None else density.excess(codes, perceived_label),
         cam=cam,
     )
 

@@ -1,4 +1,4 @@
-"""The optimisation of latent codes: tensors and functions, without Lightning, Hydra or files."""
+"""The optimisation of codes and residuals: tensors and functions, without Lightning, Hydra or files."""
 
 import math
 from collections.abc import Callable
@@ -26,8 +26,6 @@ class OptimizerSettings(Protocol):
     @property
     def weights(self) -> LossWeights: ...
     @property
-    def strength(self) -> float | None: ...
-    @property
     def confidence(self) -> float: ...
     @property
     def margin(self) -> float: ...
@@ -43,16 +41,16 @@ class OptimizerSettings(Protocol):
 class OptimizationTrace:
     """The result of each sample's optimisation, and its course.
 
-    codes: `(N, D)`, the final codes.
-    score: `(N,)`, of the final codes; see `candidate_score`.
+    variables: `(N, V)`, the final codes, with their residuals if there are any; see `SearchSpace`.
+    score: `(N,)`, of the final variables; see `candidate_score`.
     start: `(N,)`, the index of the attack's start.
-    steps: `(N,)`, the step at which the final code was found, counted from the first start.
-    diverged: `(N,)`, whether a term or its gradient was NaN or infinite; such a sample returns its best code before.
-    path: `(N, F, D)`, codes at the recorded steps; the last is the final code.
-    terms: name → `(N, F)`, terms of the objective and k at the codes of the path.
+    steps: `(N,)`, the step at which the final variables were found, counted from the first start.
+    diverged: `(N,)`, whether a term or its gradient was NaN or infinite; such a sample returns its best before.
+    path: `(N, F, V)`, variables at the recorded steps; the last are the final ones.
+    terms: name → `(N, F)`, terms of the objective and k along the path.
     """
 
-    codes: Tensor
+    variables: Tensor
     score: Tensor
     start: Tensor
     steps: Tensor
@@ -72,7 +70,7 @@ class OptimizationTrace:
             return mine.index_copy(0, rows[better], others[better])
 
         return OptimizationTrace(
-            codes=merge(self.codes, other.codes),
+            variables=merge(self.variables, other.variables),
             score=merge(self.score, other.score),
             start=merge(self.start, other.start),
             steps=merge(self.steps, other.steps),
@@ -82,28 +80,30 @@ class OptimizationTrace:
         )
 
 
-def candidate_score(terms: Terms, confidence: float, margin: float) -> Tensor:
+def candidate_score(terms: Terms, confidence: float, margin: float, weights: LossWeights) -> Tensor:
     """Score codes, `(N,)`, so that any code that meets the victim's criterion scores higher than any that does not.
 
     The criterion is log-odds of at least those of `confidence` plus `margin`. A code that meets it has the score
-    `terms.proxy_log_prob`, less the change of the CAM if the attack constrains it. Any other code has a score that
+    `terms.proxy_log_prob`, less the change of the CAM and the weighted excess of the density if the attack constrains
+    them. Any other code has a score that
     grows with the victim's log-odds.
     """
     lowest = -1e4  # far below the log of any probability that float32 can hold
     satisfied = terms.log_odds >= logit(confidence) + margin
     worth = terms.proxy_log_prob if terms.cam is None else terms.proxy_log_prob - terms.cam
+    worth = worth if terms.density is None else worth - weights.density * terms.density
     return torch.where(satisfied, worth, lowest + terms.log_odds)
 
 
 class Adam:
     """Adam (Kingma and Ba 2015) with moments for each sample, so that samples can stop one by one."""
 
-    def __init__(self, codes: Tensor, learning_rate: float) -> None:
+    def __init__(self, variables: Tensor, learning_rate: float) -> None:
         self.learning_rate = learning_rate
-        self.first, self.second = torch.zeros_like(codes), torch.zeros_like(codes)
+        self.first, self.second = torch.zeros_like(variables), torch.zeros_like(variables)
 
     def update(self, rows: Tensor, gradient: Tensor, step: int) -> Tensor:
-        """The update of the codes of `rows` `(n,)` after `step` earlier updates, from their gradient `(n, D)`."""
+        """The update of the variables of `rows` `(n,)` after `step` updates, from their gradient `(n, V)`."""
         beta1, beta2 = ADAM_BETAS
         self.first[rows] = beta1 * self.first[rows] + (1 - beta1) * gradient
         self.second[rows] = beta2 * self.second[rows] + (1 - beta2) * gradient.square()
@@ -115,28 +115,28 @@ class Adam:
 def optimize_codes(
     evaluate: Callable[[Tensor, Tensor, int], Terms],
     start: Tensor,
-    origin: Tensor,
+    project: Callable[[Tensor, Tensor], Tensor],
     penalty: PenaltySchedule,
     settings: OptimizerSettings,
     on_step: Callable[[int, int], None] = lambda step, active: None,
 ) -> OptimizationTrace:
-    """Minimise each sample's objective over its code with Adam, with a multiplier k of its own.
+    """Minimise each sample's objective over its variables with Adam, with a multiplier k of its own.
 
     The samples are independent: losses are summed, k and Adam's moments are per sample. A sample stops early and
     leaves the batch once it meets the victim's criterion and the proxies' probability, or a term is NaN or infinite.
 
     Args:
-        evaluate: (codes `(n, D)`, rows `(n,)` that they belong to, step) → terms `(n,)`.
-        start: first codes, `(N, D)`.
-        origin: z0, `(N, D)`, the centre of the ball of radius `settings.strength`.
+        evaluate: (variables `(n, V)`, rows `(n,)` that they belong to, step) → terms `(n,)`.
+        start: first variables, `(N, V)`.
+        project: (variables `(n, V)`, rows `(n,)`) → the nearest allowed variables.
         penalty: the schedule of k.
         on_step: called after each step with the number of steps done and of samples that are still optimised.
     """
     count, device = len(start), start.device
-    codes = project(start, origin, settings.strength)
+    values = project(start, torch.arange(count, device=device))
     k = start.new_full((count,), penalty.start)
-    adam = Adam(codes, settings.learning_rate)
-    best, best_score = codes.clone(), start.new_full((count,), -torch.inf)
+    adam = Adam(values, settings.learning_rate)
+    best, best_score = values.clone(), start.new_full((count,), -torch.inf)
     best_step = torch.zeros(count, dtype=torch.long, device=device)
     best_k = k.clone()
     diverged = torch.zeros(count, dtype=torch.bool, device=device)
@@ -148,46 +148,38 @@ def optimize_codes(
 
     for step in range(settings.steps + 1):
         if len(active):
-            z = codes[active].requires_grad_()
-            terms = evaluate(z, active, step)
+            variables = values[active].requires_grad_()
+            terms = evaluate(variables, active, step)
             weight = penalty.weight(k[active], terms.log_odds.detach())
             total = terms.total(settings.weights, weight * penalty.loss(terms.log_odds))
-            (gradient,) = torch.autograd.grad(total.sum(), z)
+            (gradient,) = torch.autograd.grad(total.sum(), variables)
             terms = terms.detach()
             lost = ~(total.isfinite() & gradient.isfinite().all(dim=1))
             diverged[active[lost]] = True
-            score = candidate_score(terms, settings.confidence, settings.margin)
+            score = candidate_score(terms, settings.confidence, settings.margin, settings.weights)
             better = ~lost & (score > best_score[active]) if settings.keep_best else ~lost
             rows = active[better]
-            best[rows], best_score[rows], best_step[rows], best_k[rows] = codes[rows], score[better], step, k[rows]
+            best[rows], best_score[rows], best_step[rows], best_k[rows] = values[rows], score[better], step, k[rows]
             for name, value in {**terms.named(), "k": k[active]}.items():
                 latest.setdefault(name, start.new_zeros(count))[active] = value
         if step in recorded:
-            path.append(codes.clone())
+            path.append(values.clone())
             history.append({name: value.clone() for name, value in latest.items()})
         if step < settings.steps and len(active):
             stops = lost | (settings.keep_best & (best_score[active] >= math.log(settings.early_stop_prob)))
-            codes[active[stops]] = best[active[stops]]
+            values[active[stops]] = best[active[stops]]
             active, gradient, terms = active[~stops], gradient[~stops], terms.rows(~stops)
-            moved = codes[active] + adam.update(active, gradient, step)
-            codes[active] = project(moved, origin[active], settings.strength)
+            values[active] = project(values[active] + adam.update(active, gradient, step), active)
             k[active] = penalty.update(k[active], terms.log_odds, terms.f2)
             on_step(step + 1, len(active))
 
     with torch.no_grad():
         end = evaluate(best, torch.arange(count, device=device), settings.steps)
     # Until here, some of the proxies' log-probabilities may have been a few steps old.
-    best_score = candidate_score(end, settings.confidence, settings.margin).nan_to_num(nan=-math.inf)
+    best_score = candidate_score(end, settings.confidence, settings.margin, settings.weights).nan_to_num(
+        nan=-math.inf
+    )
     path[-1], history[-1] = best, {**end.named(), "k": best_k}
     stacked = {name: torch.stack([frame[name] for frame in history], dim=1) for name in history[-1]}
     began = torch.zeros_like(best_step)
     return OptimizationTrace(best, best_score, began, best_step, diverged, torch.stack(path, dim=1), stacked)
-
-
-def project(codes: Tensor, origin: Tensor, radius: float | None) -> Tensor:
-    """The nearest codes in the ball around `origin`; all `(N, D)`. None: no ball."""
-    if radius is None:
-        return codes.clone()
-    offset = codes - origin
-    length = offset.norm(dim=1, keepdim=True)
-    return origin + offset * (radius / length.clamp(min=torch.finfo(codes.dtype).tiny)).clamp(max=1)

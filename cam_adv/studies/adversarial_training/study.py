@@ -152,7 +152,11 @@ class AdversarialTraining(Study, AdversarialTrainingConfig):
         result = context.run_attack(context.bind(attack, victim), selection)
         predictions = context.evaluator(victim).predict(result.x_adv, result.z)
         verdict = verdict_on(attack, result, predictions)
-        tensors = {"index": selection.index, "victim_probs": predictions.victim, "judge_probs": predictions.judge}
+        tensors = {
+            "index": selection.index,
+            "victim_probs": predictions.victim,
+            "judge_reads": predictions.judge_reads,
+        }
         tensors |= {"x": result.x, "x_adv": result.x_adv, "y": result.y, "target": result.target}
         save_tensors(tensors | vars(verdict), context.folder / f"{training}_{name}.safetensors")
         return verdict

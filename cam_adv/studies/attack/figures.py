@@ -11,9 +11,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from cam_adv.attacks.base import Attack
 from cam_adv.attacks.result import AttackResult
 from cam_adv.attacks.trace import evenly_spaced
-from cam_adv.metrics.criteria import JUDGE_CRITERION, VICTIM_CRITERION
 from cam_adv.metrics.evaluation import AttackEvaluation
 from cam_adv.metrics.evaluator import Evaluator
+from cam_adv.metrics.funnel import SUCCESS
 from cam_adv.plots.attack_frames import draw_trace, latent_frames, pixel_frames
 from cam_adv.plots.curves import terms_figure, training_figure
 from cam_adv.plots.image_grid import image_grid_figure
@@ -75,8 +75,8 @@ def draw_run(
 def draw_pairs(evaluation: AttackEvaluation, class_names: tuple[str, ...], path: Path) -> None:
     """Draw pairs x, x' at evenly spaced rows of the results with the predictions for x', failures included."""
     shown = torch.tensor(evenly_spaced(len(evaluation.result) - 1, PAIRS_IN_GRID))
-    victim, judge = evaluation.on_x_adv.victim[shown].max(dim=1), evaluation.on_x_adv.judge[shown].max(dim=1)
-    result = evaluation.result
+    victim, result = evaluation.on_x_adv.victim[shown].max(dim=1), evaluation.result
+    generated = None if result.residual_path is None else evaluation.generated
     save_figure(
         image_grid_figure(
             result.x[shown],
@@ -85,10 +85,10 @@ def draw_pairs(evaluation: AttackEvaluation, class_names: tuple[str, ...], path:
             result.target[shown],
             victim.indices,
             victim.values,
-            judge.indices,
-            judge.values,
+            evaluation.on_x_adv.judge_reads[shown],
             evaluation.verdict.success[shown],
             class_names,
+            None if generated is None else generated[shown],
         ),
         path,
     )
@@ -100,7 +100,7 @@ def draw_success_matrix(evaluation: AttackEvaluation, class_names: tuple[str, ..
     pair = evaluation.result.y * count + evaluation.result.target
     attempts = torch.bincount(pair, minlength=count**2).reshape(count, count)
     successes = torch.bincount(pair[evaluation.verdict.success], minlength=count**2).reshape(count, count)
-    heading = f"Success: {VICTIM_CRITERION[evaluation.kind]}, {JUDGE_CRITERION[evaluation.kind]}"
+    heading = SUCCESS[evaluation.kind].capitalize()
     save_figure(matrix_figure(successes, attempts, class_names, heading), path)
 
 

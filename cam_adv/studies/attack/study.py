@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from cam_adv.reports.hparams import hyperparameters
 from cam_adv.reports.terminal import print_attack
 from cam_adv.schema.run import RunSettings
 from cam_adv.studies.attack.figures import draw_run
+from cam_adv.studies.attack.preconditions import Preconditions, PreconditionSettings
 from cam_adv.studies.base import Study
 from cam_adv.studies.context import StudyContext
 
@@ -30,7 +32,12 @@ SUMMARY = "summary"
 
 
 class AttackStudy(Study):
-    """Attacks selected test images by the config's attack."""
+    """Attacks selected test images by the config's attack.
+
+    preconditions: what generator and judge must be able to do for the rates to mean something.
+    """
+
+    preconditions: PreconditionSettings
 
     def roles(self, attack: Attack) -> frozenset[Role]:
         """See `Study.roles`."""
@@ -72,6 +79,9 @@ class AttackStudy(Study):
             f"{name}_accuracy": (probs.argmax(dim=1) == test.labels).float().mean().item()
             for name, probs in (("victim", on_test.victim), ("judge", on_test.judge), ("f2", on_test.f2))
         }
+        preconditions = Preconditions.measure(test, on_test, evaluator)
+        for warning in preconditions.warnings(self.preconditions, on_test.codes.shape[1]):
+            print(warning)
         eligible = on_test.victim.argmax(dim=1) == test.labels
         selection, examples = _select(settings, attack, splits, eligible)
 
@@ -88,10 +98,13 @@ class AttackStudy(Study):
             "steps": attack.steps_per_init * len(attack.start_names),
             "seconds": round(seconds, 2),
             **accuracy,
+            **asdict(preconditions),
             "finite_difference_agreement": agreement,
+            "clusters": len(evaluation.cluster.unique()),
             "diverged": int(result.diverged.sum()),
             "median_distance": evaluation.latent_distance.median().item(),
             "median_norm": evaluation.on_x_adv.codes.norm(dim=1).median().item(),
+            **({} if evaluation.residual is None else {"median_residual": _median_norm(evaluation.residual)}),
             **evaluation.distances.summary(),
             **{
                 f"from_{start}": int((result.start == number).sum())
@@ -102,12 +115,16 @@ class AttackStudy(Study):
         write_attack(evaluation, selection.index, folder / "attack.safetensors")
         write_results(evaluation, selection.index, attack.start_names, names, folder / "results.csv")
         draw_run(evaluation, traces, evaluator, attack, settings.selection, names, context.models, folder)
-        summary = {"kind": attack.kind} | figures | rates_to_json(rates)
+        summary = {"kind": attack.kind, "class_names": list(names)} | figures | rates_to_json(rates)
         hparams = hyperparameters(settings, attack, context.overrides)
         write_events(evaluation, evaluator, attack, names, hparams, summary, folder)
         print_attack(attack.kind, f"{attack.name} on {settings.dataset.name}", rates, figures)
         context.write_json(SUMMARY, summary)
         return rates["success"].rate
+
+
+def _median_norm(images: Tensor) -> float:
+    return images.flatten(1).norm(dim=1).median().item()
 
 
 def _select(

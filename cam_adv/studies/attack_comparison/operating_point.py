@@ -25,6 +25,7 @@ from torch import Tensor
 
 from cam_adv.metrics.intervals import Interval, Rate, newcombe, wilson
 from cam_adv.metrics.roc import ScoredImages, auc_interval, roc_curve, threshold_at_fpr
+from cam_adv.models.judge import NOTHING
 from cam_adv.schema.fields import Kind
 from cam_adv.studies.attack_comparison.config import AttackComparisonConfig
 from cam_adv.studies.attack_comparison.scores import Scores
@@ -51,7 +52,7 @@ class OperatingPointShift:
     """What one attack does to the ROC curve of one class.
 
     images: number of adversarial images that replace the positives (Type II) or the negatives (Type I).
-    left_out: number of those that the judge assigns to another class than the attack intends.
+    left_out: number of those that the judge reads as another class than the attack intends, or as nothing.
     before, after: the rate that the attack can change, at the clean threshold: TPR under Type II, FPR under Type I.
         `after` and all that depends on it are None where no image is left.
     change: after − before, with its own interval.
@@ -75,13 +76,14 @@ class OperatingPointShift:
 class AttackedImages:
     """The images of one attack, all `(N,)`.
 
-    index, y: position of x among the test images, and its label. judge_label: the judge's prediction for x'.
+    index, y: position of x among the test images, and its label.
+    judge_reads: what the judge reads in x'; see `Judge`.
     """
 
     kind: Kind
     index: Tensor
     y: Tensor
-    judge_label: Tensor
+    judge_reads: Tensor
 
 
 @dataclass(frozen=True)
@@ -163,8 +165,8 @@ def operating_point_shift(
         simultaneous_level: of the intervals that hold for all classes and attacks at once.
     """
     type2 = attacked.kind == "type2"
-    of_class, judged_as_class = attacked.y == label, attacked.judge_label == label
-    rows = of_class & (judged_as_class if type2 else ~judged_as_class)
+    of_class, read_as_class = attacked.y == label, attacked.judge_reads == label
+    rows = of_class & (read_as_class if type2 else ~read_as_class & (attacked.judge_reads != NOTHING))
     images = ScoredImages(scores.attacked[name][rows, label], attacked.index[rows])
     before = clean.tpr if type2 else clean.fpr
     left_out = int(of_class.sum()) - len(images)

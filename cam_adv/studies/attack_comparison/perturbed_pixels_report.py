@@ -19,6 +19,7 @@ from cam_adv.metrics.evaluation import AttackEvaluation
 from cam_adv.metrics.evaluator import Predictions
 from cam_adv.metrics.intervals import Interval
 from cam_adv.metrics.map_similarity import top_membership
+from cam_adv.models.judge import reading_text
 from cam_adv.plots.filmstrip import cam_scale, show_cam, show_image
 from cam_adv.plots.save import save_figure
 from cam_adv.plots.style import COLORS, HEADING_SIZE
@@ -153,7 +154,7 @@ def _draw_block(
     most_perturbed = top_membership(energy.reshape(1, -1), max(1, round(config.marked * energy.numel())))[0] > 0
     predicted = [_predicted_cam(predictions, row) for predictions in (evaluation.on_x, evaluation.on_x_adv)]
     scale = cam_scale([cam for _, cam in predicted])
-    judged = [int(predictions.judge[row].argmax()) for predictions in (evaluation.on_x, evaluation.on_x_adv)]
+    judged = [int(predictions.judge_reads[row]) for predictions in (evaluation.on_x, evaluation.on_x_adv)]
     block.suptitle(f"{name}: colours to ±{scale:.2g} logits", size=7)
     grid = block.subplots(2, 3)
     for axes, title, images, (label, cam), judge_label in zip(
@@ -166,7 +167,7 @@ def _draw_block(
         show_cam(axes[2], images[row], cam, scale)
         axes[2].contour(region, levels=[0.5], colors="black", linewidths=0.6)
         _mark(axes[2], most_perturbed.reshape(energy.shape))
-        axes[0].set_title(f"{title}, judge [{class_names[judge_label]}]", size=6, pad=2)
+        axes[0].set_title(f"{title}, judge [{reading_text(judge_label, class_names)}]", size=6, pad=2)
         axes[1].set_title(f"CAM of [{class_names[label]}]", size=6, pad=2)
         axes[2].set_title(f"{share:.0%} inside", size=6, pad=2)
         for panel in axes:

@@ -87,9 +87,7 @@ class AttackComparison(Study, AttackComparisonConfig):
         results = {name: evaluation.result for name, evaluation in evaluations.items()}
         scores = Scores.compute(evaluator.victim, splits, results, evaluator.device)
         attacked = {
-            name: AttackedImages(
-                evaluation.kind, selection.index, selection.y, evaluation.on_x_adv.judge.argmax(dim=1)
-            )
+            name: AttackedImages(evaluation.kind, selection.index, selection.y, evaluation.on_x_adv.judge_reads)
             for name, evaluation in evaluations.items()
         }
         curves = class_curves(scores, splits.validation.labels, splits.test.labels, attacked, self, seed)

@@ -272,10 +272,10 @@ class _Victims:
 
     def verdict(self, result: AttackResult, seed: int, confidence: float) -> AttackVerdict:
         """The verdict on the attacked images of one victim."""
-        device, judge = self.context.device, self.context.judge
+        device = self.context.device
         victim_probs = batched_apply(self.network(seed), result.x_adv, device).softmax(dim=1)
-        judge_probs = batched_apply(judge.probs, result.x_adv, device)
-        return type1_verdict(victim_probs, judge_probs, result.y, result.target, confidence)
+        judge_reads = self.context.judge.read(result.x_adv, device).reads
+        return type1_verdict(victim_probs, judge_reads, result.y, result.target, confidence)
 
     def measure_once(
         self, name: str, result: AttackResult, verdict: AttackVerdict, transition: Tensor, seed: int

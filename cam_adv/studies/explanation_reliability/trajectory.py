@@ -21,7 +21,7 @@ class Trajectory:
 
     frames: `(F, C, H, W)`. captions: one for each frame.
     path_length: cumulative latent distance between consecutive frames, `(F,)`, ascending from 0.
-    judge_crossing: `path_length` at the first frame that the judge classifies as y', None if there is none.
+    judge_crossing: `path_length` at the first frame that the judge reads as y', None if there is none.
     victim_probs, judge_probs: the victim's probability of y, and the judge's of y', `(F,)`.
     maps: attribution method → raw maps of x and of the F frames, `(1 + F, h, w)`.
     dissimilarities: attribution method → dissimilarity of the frame's map to that of x, `(F,)`.
@@ -55,12 +55,13 @@ def trace_attributions(
         row: the image.
         layer_target: the victim and the layer whose maps are made.
     """
-    codes, captions = latent_path_frames(result, row, count)
-    x, frames = result.x[row : row + 1], evaluator.decode(codes)
+    path = latent_path_frames(result, row, count)
+    codes, captions = path.codes, path.captions
+    x, frames = result.x[row : row + 1], path.images(evaluator)[0]
     predictions = evaluator.predict(frames)
     y, target = int(result.y[row]), int(result.target[row])
     path_length = torch.cat([torch.zeros(1), (codes[1:] - codes[:-1]).norm(dim=1).cumsum(dim=0).cpu()])
-    crossed = (predictions.judge.argmax(dim=1) == target).nonzero().flatten()
+    crossed = (predictions.judge_reads == target).nonzero().flatten()
     images = torch.cat([x, frames])
     y_rows, target_rows = (torch.full((len(images),), number) for number in (y, target))
     maps = {

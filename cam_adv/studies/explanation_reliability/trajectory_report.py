@@ -56,7 +56,7 @@ def attributions_figure(trajectory: Trajectory, class_names: Sequence[str]) -> F
 def trajectories_figure(trajectories: Sequence[Trajectory]) -> Figure:
     """Dissimilarity of every method's map to that of x: medians over images, against latent path length.
 
-    On the left the path starts at G(z0); on the right its zero is the first frame that the judge classifies as y'.
+    On the left the path starts at G(z0); on the right its zero is the first frame that the judge reads as y'.
     Lines end where fewer than half of the images have frames.
     """
     figure = Figure(figsize=(7.2, 2.9), layout="constrained")

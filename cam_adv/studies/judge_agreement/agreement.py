@@ -1,22 +1,44 @@
-"""How often the judge agrees with human labels."""
+"""What the judge reads in pictures beside what people read in them."""
+
+from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
+from cam_adv.data.human_labels import HumanLabels
 from cam_adv.data.splits import LabelledImages
 from cam_adv.metrics.intervals import Rate, wilson
-from cam_adv.models.ensemble import Ensemble, product_of_experts
-from cam_adv.models.predictions import batched_apply
+from cam_adv.models.judge import NOTHING, Judge
+
+TEXTS = {
+    "real_accepted": "real test images: the judge reads a class",
+    "real_right": "real test images that it reads: as their label",
+    "agreed_accepted": "pictures in which all readers see one class: the judge reads a class",
+    "agreed_right": "of those that it reads: as the readers do",
+    "agreed_likeliest": "of all those: its likeliest class is the readers'",
+    "nothing_accepted": "pictures in which a reader sees nothing: the judge reads a class",
+}
+"""The rates in words, in the order of the table."""
 
 
-def judge_agreement(judge: Ensemble, human_labels: LabelledImages, device: torch.device) -> dict[str, Rate]:
-    """The share of images on which the judge, and each of its members alone, predicts the human label.
+def judge_agreement(judge: Judge, people: HumanLabels, real: LabelledImages, device: torch.device) -> dict[str, Rate]:
+    """How often the judge reads a class, and how often it is that of people, with Wilson 95% intervals.
+
+    Args:
+        real: test images, which say what the same thresholds cost on real images.
 
     Returns:
-        "judge" and the names of the members → rate with its Wilson 95% interval.
+        The rates by the names of `TEXTS`; a rate of no picture is left out.
     """
-    judge.to(device)
-    members = batched_apply(lambda batch: judge.member_probs(batch).transpose(0, 1), human_labels.images, device)
-    probs = {"judge": product_of_experts(members, dim=1)}
-    probs |= {name: members[:, number] for number, name in enumerate(judge.members)}
-    agreements = {name: of.argmax(dim=1) == human_labels.labels for name, of in probs.items()}
-    return {name: wilson(int(agrees.sum()), len(agrees)) for name, agrees in agreements.items()}
+    on_people, on_real = judge.read(people.images, device), judge.read(real.images, device)
+    first, agreed = people.labels[:, 0], people.agreed
+    accepted, real_accepted = on_people.reads != NOTHING, on_real.reads != NOTHING
+    met: Mapping[str, Tensor] = {
+        "real_accepted": real_accepted,
+        "real_right": (on_real.reads == real.labels)[real_accepted],
+        "agreed_accepted": accepted[agreed],
+        "agreed_right": (on_people.reads == first)[agreed & accepted],
+        "agreed_likeliest": (on_people.probs.argmax(dim=1) == first)[agreed],
+        "nothing_accepted": accepted[people.nothing],
+    }
+    return {name: wilson(int(one.sum()), len(one)) for name, one in met.items() if len(one)}

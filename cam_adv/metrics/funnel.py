@@ -1,0 +1,50 @@
+"""The questions from an attempt to a success, in words and in their order. Needs no torch."""
+
+from collections.abc import Mapping
+
+from cam_adv.metrics.intervals import Rate
+
+FUNNEL = ("attempted", "victim_keeps", "plausible", "judge_reads_target", "success")
+"""Keys of `summary.json` in the order of the funnel of a Type I attack; each rate is over all attempted images."""
+
+BESIDE = ("judge_reads_source", "judge_reads_nothing")
+"""Further keys: what the judge reads instead."""
+
+QUESTIONS = (*FUNNEL, *BESIDE)
+
+SUCCESS = {
+    "type1": "success: the victim keeps y, the judge reads y'",
+    "type2": "success: the victim leaves y, the judge reads y",
+}
+VICTIM = {"type1": "the victim keeps y", "type2": "the victim leaves y"}
+JUDGE = {"type1": "the judge reads y'", "type2": "the judge reads y"}
+
+
+def rows(kind: str, rates: Mapping[str, Rate]) -> list[tuple[str, Rate]]:
+    """The funnel as lines of a table: what is asked, and how often it is so.
+
+    Args:
+        kind: "type1" or "type2".
+        rates: by the keys `QUESTIONS`.
+    """
+    other = "judge_reads_source" if kind == "type1" else "judge_reads_target"
+    return [
+        ("attempted", rates["attempted"]),
+        (VICTIM[kind], victim_rate(kind, rates)),
+        ("plausible: the judge reads a class", rates["plausible"]),
+        (JUDGE[kind], judge_rate(kind, rates)),
+        (SUCCESS[kind], rates["success"]),
+        ("beside: the judge reads y" if kind == "type1" else "beside: the judge reads y'", rates[other]),
+        ("beside: the judge reads nothing", rates["judge_reads_nothing"]),
+    ]
+
+
+def victim_rate(kind: str, rates: Mapping[str, Rate]) -> Rate:
+    """How often the victim does what the kind of attack asks of it."""
+    keeps = rates["victim_keeps"]
+    return keeps if kind == "type1" else Rate(1 - keeps.rate, 1 - keeps.high, 1 - keeps.low)
+
+
+def judge_rate(kind: str, rates: Mapping[str, Rate]) -> Rate:
+    """How often the judge reads what the kind of attack asks of it."""
+    return rates["judge_reads_target" if kind == "type1" else "judge_reads_source"]

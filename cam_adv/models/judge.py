@@ -1,0 +1,182 @@
+"""The independent judge: which class it reads in a picture, or that it reads nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cam_adv.data.splits import LabelledImages
+from cam_adv.models.penultimate import penultimate_features
+from cam_adv.models.predictions import batched_apply
+
+NOTHING = -1
+"""What the judge reads in a picture that is not plausible as any class."""
+
+
+def reading_text(reading: int, class_names: Sequence[str]) -> str:
+    """What the judge reads, in words: the name of a class, or "nothing"."""
+    return "nothing" if reading == NOTHING else class_names[reading]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the judge says of N pictures, on the CPU.
+
+    members: probabilities of each member, `(N, M, K)`. probs: of the judge, `(N, K)`.
+    plausibility: conformal p-value of each picture as an image of its likeliest class, `(N,)`.
+    reads: the likeliest class, or `NOTHING` where the plausibility is at most the judge's level, `(N,)`.
+    """
+
+    members: Tensor
+    probs: Tensor
+    plausibility: Tensor
+    reads: Tensor
+
+
+class Judge(nn.Module):
+    """Named classifiers that read a picture as a class only if it is as plausible as real images of the class are.
+
+    The probability of the judge is the product of its members' (`product_of_experts`). A picture is held against real
+    images that no member was trained on, by two measures of its likeliest class, each the more the better:
+
+    - the log-probability: is it this class rather than another?
+    - minus the distance to the k-th nearest training image of the class in the normalised penultimate features,
+      summed over members (Sun et al. 2022, arXiv 2204.06507): does it look like the class? Noise and blank pictures
+      may have a high probability, but they are far from every real image.
+
+    Each measure is ranked among those of the held-out images. The smaller of the two ranks is the picture's score,
+    and its plausibility the conformal p-value of that score (Vovk et al. 2005): the share of held-out images with a
+    score no higher. So a share `level` of real images is taken for nothing, whatever the measures are.
+    """
+
+    def __init__(self, members: Mapping[str, nn.Module], level: float, neighbours: int, references: int) -> None:
+        """
+        Args:
+            level: share of real images that it takes for nothing, in (0, 1).
+            neighbours: k.
+            references: number of training images of each class among which neighbours are searched.
+        """
+        super().__init__()
+        self.members = nn.ModuleDict(members)
+        self.level, self.neighbours, self.references = level, neighbours, references
+        self._reference_features: list[list[Tensor]] = []
+        self._real_measures = torch.empty(0)
+        self._real_scores = torch.empty(0)
+
+    def fit(self, train: LabelledImages, held_out: LabelledImages, device: torch.device) -> "Judge":
+        """Take the references from the training images, and the ranks from real images that trained no member.
+
+        Returns:
+            The judge itself, on `device`.
+        """
+        self.to(device)
+        generator = torch.Generator().manual_seed(0)
+        self._reference_features = []
+        for label in range(int(train.labels.max()) + 1):
+            rows = (train.labels == label).nonzero().squeeze(1)
+            rows = rows[torch.randperm(len(rows), generator=generator)[: self.references]]
+            _, features = self._outputs(train.images[rows], device)
+            self._reference_features.append(features)
+        logits, features = self._outputs(held_out.images, device)
+        measures = self._measures(logits, features, device)
+        self._real_measures = measures.sort(dim=1).values
+        self._real_scores = self._score(measures).sort().values
+        return self
+
+    def read(self, images: Tensor, device: torch.device) -> Reading:
+        """Read pictures `(N, C, H, W)`, uint8 in [0, 255] or float in [0, 1].
+
+        Raises:
+            ValueError: `fit` was not called.
+        """
+        if not len(self._real_scores):
+            raise ValueError("the judge must be fitted before it reads")
+        self.to(device)
+        logits, features = self._outputs(images, device)
+        score = self._score(self._measures(logits, features, device))
+        plausibility = (1 + _count_no_higher(self._real_scores, score)) / (1 + len(self._real_scores))
+        probs = product_of_experts(logits)
+        reads = torch.where(plausibility > self.level, probs.argmax(dim=1), NOTHING)
+        return Reading(logits.softmax(dim=2).float(), probs.float(), plausibility, reads)
+
+    def features(self, images: Tensor, device: torch.device) -> Tensor:
+        """Penultimate features of all members, joined: `(N, F)`."""
+        return torch.cat(self._outputs(images, device)[1], dim=1)
+
+    def _outputs(self, images: Tensor, device: torch.device) -> tuple[Tensor, list[Tensor]]:
+        """Logits `(N, M, K)` in double precision, since most real images have a probability that float32 rounds to 1,
+        and the penultimate features of each member, `(N, F)`."""
+        logits, features = [], []
+        for member in self.members.values():
+            sizes: list[int] = []
+
+            def joined(part: Tensor, member: nn.Module = member, sizes: list[int] = sizes) -> Tensor:
+                own_logits, own_features = penultimate_features(member, part)
+                sizes[:] = [own_logits.shape[1], own_features.shape[1]]
+                return torch.cat([own_logits, own_features], dim=1)
+
+            own_logits, own_features = batched_apply(joined, images, device).split(sizes, dim=1)
+            logits.append(own_logits.double())
+            features.append(own_features)
+        return torch.stack(logits, dim=1), features
+
+    def _measures(self, logits: Tensor, features: list[Tensor], device: torch.device) -> Tensor:
+        """The three measures of each picture as its likeliest class, `(3, N)`; see the class."""
+        log_probs = _log_probs(logits)
+        label = log_probs.argmax(dim=1)
+
+        def of_label(values: Tensor) -> Tensor:
+            return values.gather(1, label.unsqueeze(1)).squeeze(1)
+
+        return torch.stack(
+            [of_label(log_probs), of_label(logits.mean(dim=1)), -self._distance(features, label, device)]
+        )
+
+    def _distance(self, features: list[Tensor], label: Tensor, device: torch.device) -> Tensor:
+        """Distance to the k-th nearest reference of the class `label`, summed over members: `(N,)`."""
+        distance = torch.zeros(len(label), dtype=torch.float64)
+        for one in label.unique().tolist():
+            rows = label == one
+            for own, references in zip(features, self._reference_features[one], strict=True):
+                anchors = functional.normalize(references, dim=1).to(device)
+                count = min(self.neighbours, len(anchors))
+
+                def kth(part: Tensor, anchors: Tensor = anchors, count: int = count) -> Tensor:
+                    near = torch.cdist(functional.normalize(part, dim=1), anchors).topk(count, largest=False)
+                    return near.values[:, -1]
+
+                parts = [kth(part.to(device)).cpu() for part in own[rows].split(QUERIES)]
+                distance[rows] += torch.cat(parts).double()
+        return distance
+
+    def _score(self, measures: Tensor) -> Tensor:
+        """The smaller of the ranks of the measures `(2, N)` among real images: `(N,)`."""
+        ranks = [_count_no_higher(real, own) for real, own in zip(self._real_measures, measures, strict=True)]
+        return torch.stack(ranks).amin(dim=0)
+
+
+QUERIES = 1000
+"""Pictures whose neighbours are searched at once."""
+
+
+def product_of_experts(logits: Tensor) -> Tensor:
+    """The geometric mean of the members' probabilities, normalised to sum to 1 over the classes: `(N, K)`.
+
+    A class to which one member gives probability 0 gets probability 0: unlike in the arithmetic mean, confident
+    members do not outvote an uncertain one (product of experts, Hinton 2002).
+
+    Args:
+        logits: of each member, `(N, M, K)`.
+    """
+    return _log_probs(logits).exp()
+
+
+def _log_probs(logits: Tensor) -> Tensor:
+    return logits.log_softmax(dim=2).mean(dim=1).log_softmax(dim=1)
+
+
+def _count_no_higher(sorted_values: Tensor, values: Tensor) -> Tensor:
+    """How many of the sorted values `(n,)` are no higher than each of `values` `(N,)`: `(N,)`."""
+    return torch.searchsorted(sorted_values.contiguous(), values.contiguous(), right=True)
