@@ -40,14 +40,15 @@ def correct_images(context: StudyContext) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def bound_attack(context: StudyContext, victim: nn.Module | None = None, **changes: object) -> BoundAttack:
-    """The attack of the config with 30 steps and other changes."""
-    return context.bind(context.attack.model_copy(update={"steps": 30, **changes}), victim)
+    """The attack of the config with 30 steps from each of two starts, and other changes."""
+    changes = {"steps": 30, "init": ["mean", "real_image"], **changes}
+    return context.bind(context.attack.model_copy(update=changes), victim)
 
 
 @torch.no_grad()
 def verdict(context: StudyContext, result: AttackResult) -> AttackVerdict:
-    victim, judge = context.victim(result.x_adv).softmax(dim=1), context.judge.probs(result.x_adv)
-    return type1_verdict(victim, judge, result.y, result.target, confidence=0.4)
+    victim, reading = context.victim(result.x_adv).softmax(dim=1), context.judge.read(result.x_adv, context.device)
+    return type1_verdict(victim, reading.reads, result.y, result.target, confidence=0.4)
 
 
 @pytest.mark.slow
@@ -101,9 +102,10 @@ class TestLoad:
         y, target = torch.zeros(len(x), dtype=torch.long), torch.ones(len(x), dtype=torch.long)
         victim, attack = AlwaysClassZero(), bound_attack(context).attack
         assert isinstance(attack, LatentAttack)
-        models = AttackModels(victim, context.generator, context.surrogates, context.splits.validation)
+        real, train = context.splits.validation, context.splits.train
+        models = AttackModels(victim, context.generator, context.surrogates, real, train)
         result = BoundAttack(attack, models)(x, y, target)
-        assert (context.judge.probs(result.x_adv).argmax(dim=1) == 1).float().mean() > 0.8
+        assert (context.judge.read(result.x_adv, context.device).reads == 1).float().mean() > 0.8
         assert torch.equal(bound_attack(context, victim)(x, y, target).x_adv, result.x_adv)
 
     def test_pixel_attack_is_bound_to_the_victim_alone(self, context: StudyContext) -> None:

@@ -249,7 +249,8 @@ def test_damaged_batch_file_is_read_whole_or_attacked_again(with_codes: bool, se
             steps=numbers,
             diverged=numbers < 0,
             terms={} if with_codes else {"J1 victim": torch.rand(4, 2)},
-            **({"z0": codes, "z": codes, "path": codes[:, None]} if with_codes else {}),
+            **({"z0": codes, "z_start": codes, "z": codes, "path": codes[:, None]} if with_codes else {}),
+            residual_path=images[:, None] - 0.5 if with_codes else None,
         )
         tensors = {key: value.clone() for key, value in result.tensors().items()}
         save_file(tensors | {"seconds": torch.tensor(1.0)}, file)
@@ -323,12 +324,24 @@ def test_latent_attack_with_random_networks_stays_finite_and_in_its_ball(
     victim, surrogate = (GapCNN(channels, classes, (2, 3, 4)).eval() for _ in range(2))
     scale = rng.choice([1, 1, 1e10, 1e38, torch.nan])
     generator.decoder.body[0].weight.data *= scale
-    changes = {"steps": 4, "trace_points": 3, "strength": strength, "learning_rate": learning_rate, "init": ["mean"]}
+    eps, norm = rng.choice([0.0, 1e-3, 0.3, 20.0]), rng.choice(["l2", "linf"])
+    changes: dict[str, Any] = {"steps": 4, "trace_points": 3, "strength": strength, "learning_rate": learning_rate}
+    changes |= {
+        "init": rng.choice([["mean"], ["real_image"], ["mean", "real_image"]]),
+        "init_candidates": rng.randrange(1, 20),
+        "residual": {"eps": eps, "norm": norm, "scale": rng.choice([0.02, 1.0])},
+        "weights": type1_values()["weights"] | {"density": rng.choice([0.0, 0.3, 50.0])},
+    }
     attack = LatentAttack(**type1_values() | changes)
     x, y = torch.rand(count, channels, *size), torch.randint(classes, (count,))
-    result = BoundAttack(attack, AttackModels(victim, generator, [surrogate]))(x, y, (y + 1) % classes)
-    assert result.z.isfinite().all()
-    assert result.path.isfinite().all()
+    real = LabelledImages(torch.rand(4 * classes, channels, *size), torch.arange(classes).repeat(4))
+    result = BoundAttack(attack, AttackModels(victim, generator, [surrogate], real, real))(x, y, (y + 1) % classes)
+    for codes in (result.z_start, result.z, result.path):
+        assert codes.isfinite().all()
+    assert (result.residual_path is None) == (eps == 0)
+    if result.residual_path is not None:
+        sizes = result.residual_path.flatten(2).norm(dim=2, p=torch.inf if norm == "linf" else 2)
+        assert (sizes <= eps * (1 + 1e-5)).all()
     if strength is not None:
         assert ((result.z - result.z0).norm(dim=1) <= strength * (1 + 1e-4) + 1e-4).all()
     finite = ~result.diverged

@@ -83,6 +83,16 @@ class Attack(Component):
         return False
 
     @property
+    def uses_train_images(self) -> bool:
+        """Whether its result depends on the generator's training images."""
+        return False
+
+    @property
+    def uses_real_images(self) -> bool:
+        """Whether its result depends on the real images that an attack may start from."""
+        return False
+
+    @property
     def start_names(self) -> list[str]:
         """Names of its starts, in the order in which they are tried; `AttackResult.start` is an index into them."""
         return ["x"]

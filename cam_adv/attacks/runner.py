@@ -59,7 +59,10 @@ def _predict(module: AttackModule, batches: AttackDataModule, hardware: Hardware
 def _digest(attack: BoundAttack, data: LabelledImages, selection: Selection, precision: str) -> str:
     """A digest of everything that the result depends on."""
     kinds = {type(module) for module in attack.modules()}
-    images = {"real": attack.models.real, "train": attack.models.train_images}
+    used = {
+        "real": attack.models.real if attack.attack.uses_real_images else None,
+        "train": attack.models.train_images if attack.attack.uses_train_images else None,
+    }
     settings = attack.attack.model_dump(mode="json")
     plain = {
         "precision": precision,
@@ -67,9 +70,6 @@ def _digest(attack: BoundAttack, data: LabelledImages, selection: Selection, pre
         "attack": settings,
         "networks": repr(attack.models),
         "code": source_hash(type(attack.attack), *kinds, *targets_in(settings)),
-        "images": {
-            name: one.digest() if one is not None and attack.prepared is not None else None
-            for name, one in images.items()
-        },
+        "images": {name: None if images is None else images.digest() for name, images in used.items()},
     }
     return digest(plain, attack.state_dict() | vars(selection) | {"images": data.images[selection.index]})

@@ -39,16 +39,17 @@ class Judge(nn.Module):
     """Named classifiers that read a picture as a class only if it is as plausible as real images of the class are.
 
     The probability of the judge is the product of its members' (`product_of_experts`). A picture is held against real
-    images that no member was trained on, by two measures of its likeliest class, each the more the better:
+    images that no member was trained on, by two measures of its likeliest class from each member:
 
     - the log-probability: is it this class rather than another?
-    - minus the distance to the k-th nearest training image of the class in the normalised penultimate features,
-      summed over members (Sun et al. 2022, arXiv 2204.06507): does it look like the class? Noise and blank pictures
-      may have a high probability, but they are far from every real image.
+    - minus the distance to the k-th nearest training image of the class in the normalised penultimate features (Sun
+      et al. 2022, arXiv 2204.06507): does it look like the class? Noise and blank pictures may have a high
+      probability, but they are far from every real image.
 
-    Each measure is ranked among those of the held-out images. The smaller of the two ranks is the picture's score,
-    and its plausibility the conformal p-value of that score (Vovk et al. 2005): the share of held-out images with a
-    score no higher. So a share `level` of real images is taken for nothing, whatever the measures are.
+    Each measure is ranked among those of the held-out images. The smallest rank is the picture's score, so that every
+    member has a veto, and the plausibility is the conformal p-value of that score (Vovk et al. 2005): the share of
+    held-out images with a score no higher. So a share `level` of real images is taken for nothing, whatever the
+    measures are.
     """
 
     def __init__(self, members: Mapping[str, nn.Module], level: float, neighbours: int, references: int) -> None:
@@ -123,23 +124,18 @@ class Judge(nn.Module):
         return torch.stack(logits, dim=1), features
 
     def _measures(self, logits: Tensor, features: list[Tensor], device: torch.device) -> Tensor:
-        """The three measures of each picture as its likeliest class, `(3, N)`; see the class."""
-        log_probs = _log_probs(logits)
-        label = log_probs.argmax(dim=1)
+        """The two measures of each member of each picture as its likeliest class, `(2·M, N)`; see the class."""
+        label = product_of_experts(logits).argmax(dim=1)
+        index = label.reshape(-1, 1, 1).expand(-1, logits.shape[1], 1)
+        log_probs = logits.log_softmax(dim=2).gather(2, index).squeeze(2)
+        return torch.cat([log_probs.T, -self._distances(features, label, device)])
 
-        def of_label(values: Tensor) -> Tensor:
-            return values.gather(1, label.unsqueeze(1)).squeeze(1)
-
-        return torch.stack(
-            [of_label(log_probs), of_label(logits.mean(dim=1)), -self._distance(features, label, device)]
-        )
-
-    def _distance(self, features: list[Tensor], label: Tensor, device: torch.device) -> Tensor:
-        """Distance to the k-th nearest reference of the class `label`, summed over members: `(N,)`."""
-        distance = torch.zeros(len(label), dtype=torch.float64)
+    def _distances(self, features: list[Tensor], label: Tensor, device: torch.device) -> Tensor:
+        """Distance to the k-th nearest reference of the class `label` in the features of each member: `(M, N)`."""
+        distances = torch.zeros(len(features), len(label), dtype=torch.float64)
         for one in label.unique().tolist():
             rows = label == one
-            for own, references in zip(features, self._reference_features[one], strict=True):
+            for own, references, distance in zip(features, self._reference_features[one], distances, strict=True):
                 anchors = functional.normalize(references, dim=1).to(device)
                 count = min(self.neighbours, len(anchors))
 
@@ -148,11 +144,11 @@ class Judge(nn.Module):
                     return near.values[:, -1]
 
                 parts = [kth(part.to(device)).cpu() for part in own[rows].split(QUERIES)]
-                distance[rows] += torch.cat(parts).double()
-        return distance
+                distance[rows] = torch.cat(parts).double()
+        return distances
 
     def _score(self, measures: Tensor) -> Tensor:
-        """The smaller of the ranks of the measures `(2, N)` among real images: `(N,)`."""
+        """The smallest of the ranks of the measures `(2·M, N)` among real images: `(N,)`."""
         ranks = [_count_no_higher(real, own) for real, own in zip(self._real_measures, measures, strict=True)]
         return torch.stack(ranks).amin(dim=0)
 
@@ -170,11 +166,7 @@ def product_of_experts(logits: Tensor) -> Tensor:
     Args:
         logits: of each member, `(N, M, K)`.
     """
-    return _log_probs(logits).exp()
-
-
-def _log_probs(logits: Tensor) -> Tensor:
-    return logits.log_softmax(dim=2).mean(dim=1).log_softmax(dim=1)
+    return logits.log_softmax(dim=2).mean(dim=1).softmax(dim=1)
 
 
 def _count_no_higher(sorted_values: Tensor, values: Tensor) -> Tensor:

@@ -16,17 +16,28 @@ from cam_adv.runtime.csv_text import csv_text
 from cam_adv.runtime.tensor_files import save_tensors
 
 
-def attack_rates(evaluation: AttackEvaluation) -> dict[str, Rate]:
+def attack_rates(evaluation: AttackEvaluation, start_names: Sequence[str]) -> dict[str, Rate]:
     """How often each question of the verdict has the answer yes, over all attempted images.
 
     The 95% intervals are for images that depend on each other by their start (`AttackEvaluation.cluster`). Beside the
-    verdict: `attempted`, which is 1, and `f2_reads_perceived`, what f2, which latent attacks optimise, would say as
-    the judge.
+    verdict: `attempted`, which is 1, `f2_reads_perceived`, what f2, which latent attacks optimise, would say as the
+    judge, and of an attack with several starts `success_from_<start>`, over the results of each.
+
+    Args:
+        start_names: see `Attack.start_names`.
     """
     met = {"attempted": torch.ones(len(evaluation.result), dtype=torch.bool)} | vars(evaluation.verdict)
     met["f2_reads_perceived"] = evaluation.on_x_adv.f2.argmax(dim=1) == evaluation.perceived_label
-    cluster = evaluation.cluster.tolist()
-    return {name: clustered_rate(one.tolist(), cluster) for name, one in met.items()}
+    cluster = evaluation.cluster
+    rates = {name: clustered_rate(one.tolist(), cluster.tolist()) for name, one in met.items()}
+    names = sorted(set(start_names))
+    for name in names if len(names) > 1 else []:
+        numbers = torch.tensor([number for number, one in enumerate(start_names) if one == name])
+        rows = torch.isin(evaluation.result.start, numbers)
+        if rows.any():
+            met_from = evaluation.verdict.success[rows].tolist()
+            rates[f"success_from_{name}"] = clustered_rate(met_from, cluster[rows].tolist())
+    return rates
 
 
 def rates_to_json(rates: Mapping[str, Rate]) -> dict[str, Any]:

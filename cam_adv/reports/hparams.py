@@ -8,6 +8,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from cam_adv.attacks.base import Attack
+from cam_adv.metrics.funnel import judge_rate, victim_rate
 from cam_adv.metrics.summary import AttackSummary
 from cam_adv.schema.run import RunSettings
 
@@ -31,10 +32,16 @@ def hyperparameters(settings: RunSettings, attack: Attack, overrides: Mapping[st
 
 
 def metrics(summary: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics of a `summary.json` that runs are compared by."""
+    """The metrics of a `summary.json` that runs are compared by, with names that suit both kinds of attack."""
     attack = AttackSummary.of(summary)
-    values = {criterion: rate.rate for criterion, rate in attack.rates.items()}
-    values |= {"seconds": attack.seconds, "median_distance": summary["median_distance"]}
+    values = {
+        "success": attack.rates["success"].rate,
+        "plausible": attack.rates["plausible"].rate,
+        "victim_as_asked": victim_rate(attack.kind, attack.rates).rate,
+        "judge_as_asked": judge_rate(attack.kind, attack.rates).rate,
+        "seconds": attack.seconds,
+        "median_distance": summary["median_distance"],
+    }
     if attack.successes_per_second is not None:
         values["successes_per_second"] = attack.successes_per_second
     return values

@@ -13,6 +13,7 @@ from torchvision.utils import make_grid
 
 from cam_adv.attacks.trace import evenly_spaced
 from cam_adv.metrics.evaluation import AttackEvaluation
+from cam_adv.models.judge import reading_text
 from cam_adv.runtime.atomic_files import write_atomically
 
 IMAGES = 200
@@ -33,9 +34,10 @@ def write_codes(evaluation: AttackEvaluation, class_names: Sequence[str], folder
     shown = torch.tensor(evenly_spaced(len(result) - 1, IMAGES))
     labels: list[Sequence[str]] = [COLUMNS]
     for image, predictions in (("x", evaluation.on_x), ("x'", evaluation.on_x_adv)):
-        classes = torch.stack([result.y, result.target, predictions.judge.argmax(dim=1)], dim=1)
-        for row, success in zip(classes[shown].tolist(), evaluation.verdict.success[shown].tolist(), strict=True):
-            labels.append([image, *(class_names[label] for label in row), "yes" if success else "no"])
+        columns = result.y, result.target, predictions.judge_reads, evaluation.verdict.success
+        for y, target, reading, success in zip(*(column[shown].tolist() for column in columns), strict=True):
+            classes = class_names[y], class_names[target], reading_text(reading, class_names)
+            labels.append([image, *classes, "yes" if success else "no"])
     codes = torch.cat([evaluation.on_x.codes[shown], evaluation.on_x_adv.codes[shown]])
     images = torch.cat([result.x[shown], result.x_adv[shown]])
     height, width = (min(side, THUMBNAIL) for side in images.shape[2:])

@@ -13,6 +13,9 @@ from cam_adv.runtime.run_dir import BATCHES
 from cam_adv.schema.fields import Kind
 from cam_adv.training.model_zoo import ModelHandle
 
+SUCCESS_FROM = "success_from_"
+"""Prefix of the rates of single starts; see `attack_rates`."""
+
 
 def print_models(models: Sequence[ModelHandle]) -> None:
     """Print each model's metrics on the test images, and its folder in the store."""
@@ -32,10 +35,15 @@ def print_models(models: Sequence[ModelHandle]) -> None:
 
 def print_attack(kind: Kind, heading: str, rates: Mapping[str, Rate], figures: Mapping[str, Any]) -> None:
     """Print the funnel with its 95% intervals, and further figures in a line below."""
-    texts = dict(funnel.rows(kind, rates)) | {
-        "f2, which the attack optimises, as the judge": rates["f2_reads_perceived"]
+    lines = dict(funnel.rows(kind, rates))
+    lines |= {
+        f"success of the results that started from {name.removeprefix(SUCCESS_FROM)}": rate
+        for name, rate in rates.items()
+        if name.startswith(SUCCESS_FROM)
     }
-    _print_rates(heading, "over all attempted", texts)
+    if "f2_reads_perceived" in rates:
+        lines["f2, which the attack optimises, as the judge"] = rates["f2_reads_perceived"]
+    _print_rates(heading, "over all attempted", lines)
     Console().print("  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
 
 

@@ -9,7 +9,7 @@ from cam_adv.attacks.result import AttackResult, concatenate
 from cam_adv.runtime.tensor_files import load_tensors, save_tensors
 
 
-def attack_result(*, with_codes: bool, rows: int = 3) -> AttackResult:
+def attack_result(*, with_codes: bool, with_residual: bool = False, rows: int = 3) -> AttackResult:
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> torch.Tensor:
@@ -26,14 +26,17 @@ def attack_result(*, with_codes: bool, rows: int = 3) -> AttackResult:
         diverged=numbers == 1,
         terms={"J1 victim": draw(6), "k": draw(6)},
         z0=draw(2) if with_codes else None,
+        z_start=draw(2) if with_codes else None,
         z=draw(2) if with_codes else None,
         path=draw(6, 2) if with_codes else None,
+        residual_path=draw(6, 1, 4, 4) if with_residual else None,
     )
 
 
-@pytest.fixture(params=[True, False], ids=["latent", "pixel"])
+@pytest.fixture(params=[(True, True), (True, False), (False, False)], ids=["residual", "latent", "pixel"])
 def result(request: pytest.FixtureRequest) -> AttackResult:
-    return attack_result(with_codes=request.param)
+    with_codes, with_residual = request.param
+    return attack_result(with_codes=with_codes, with_residual=with_residual)
 
 
 def assert_equal(result: AttackResult, other: AttackResult) -> None:
@@ -71,5 +74,11 @@ def test_trace_points_is_the_number_of_recorded_steps(result: AttackResult) -> N
 
 def test_pixel_result_has_no_codes() -> None:
     result = attack_result(with_codes=False)
-    assert (result.z0, result.z, result.path) == (None, None, None)
-    assert not {"z0", "z", "path"} & result.tensors().keys()
+    assert (result.z0, result.z_start, result.z, result.path, result.residual_path) == (None,) * 5
+    assert not {"z0", "z_start", "z", "path", "residual_path"} & result.tensors().keys()
+
+
+def test_latent_result_without_residual_has_codes_alone() -> None:
+    names = attack_result(with_codes=True).tensors().keys()
+    assert {"z0", "z_start", "z", "path"} <= names
+    assert "residual_path" not in names

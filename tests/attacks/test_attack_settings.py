@@ -21,6 +21,7 @@ from cam_adv.errors import UserError
 CLASSES: dict[str, type[Attack]] = {
     "type1": LatentAttack,
     "type1_cam": LatentAttack,
+    "type1_latent": LatentAttack,
     "type2_latent": LatentAttack,
     "tang2018": LatentAttack,
     "transition": LatentAttack,
@@ -61,6 +62,17 @@ def test_every_shipped_attack_is_tested() -> None:
     assert {name.removesuffix(".yaml") for name in files if name.endswith(".yaml")} == set(CLASSES)
 
 
+def test_type1_alone_has_a_residual_and_type1_latent_is_type1_without_it() -> None:
+    attacks = {name: CLASSES[name](**arguments(name)) for name, kind in CLASSES.items() if kind is LatentAttack}
+    sizes = {name: attack.residual.eps for name, attack in attacks.items() if isinstance(attack, LatentAttack)}
+    assert sizes == {
+        "type1": 1.0, "type1_cam": 1.0, "type1_latent": 0, "type2_latent": 0, "tang2018": 0, "transition": 0
+    }  # fmt: skip
+    without = _shipped("type1") | {"name": "type1_latent", "residual": _shipped("type1")["residual"] | {"eps": 0.0}}
+    assert _shipped("type1_latent") == without
+    assert {tuple(attack.start_names) for attack in attacks.values()} == {("mean",)}
+
+
 REFUSED = [
     ("pgd", "attack.strength=-1"),
     ("pgd", "attack.strength=true"),
@@ -95,6 +107,15 @@ REFUSED = [
     ("type1", "attack.learning_rate=0"),
     ("type1", "attack.init=[]"),
     ("type1", "attack.init=[nearest]"),
+    ("type1", "attack.init_candidates=0"),
+    ("type1", "attack.init_distance_weight=-1"),
+    ("type1", "attack.residual.eps=-1"),
+    ("type1", "attack.residual.eps=inf"),
+    ("type1", "attack.residual.norm=l1"),
+    ("type1", "attack.residual.scale=0"),
+    ("type1", "attack.residual=3"),
+    ("type1", "+attack.residual.radius=1"),
+    ("type1", "attack.weights.density=-1"),
     ("type1", "attack.proxies_per_step=0"),
     ("type1", "attack.early_stop_prob=0"),
     ("type1", "attack.restart_below_prob=1.1"),
@@ -125,7 +146,9 @@ def test_python_and_command_line_refuse_in_the_same_two_sentences(name: str, cha
     assert remedy.endswith(".")
 
 
-@pytest.mark.parametrize(("name", "key"), [("pgd", "strength"), ("ddn", "gamma"), ("type1", "weights")])
+@pytest.mark.parametrize(
+    ("name", "key"), [("pgd", "strength"), ("ddn", "gamma"), ("type1", "weights"), ("type1", "residual")]
+)
 def test_missing_argument_raises(name: str, key: str) -> None:
     values = arguments(name)
     del values[key]

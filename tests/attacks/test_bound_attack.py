@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from cam_adv.attacks.base import Attack, AttackModels, BoundAttack
 from cam_adv.config.compose import settings_from
+from cam_adv.data.splits import LabelledImages
 from cam_adv.errors import UserError
 from cam_adv.models.generators.svae import SVAE
 
@@ -74,6 +75,7 @@ def test_full_trace_leaves_the_original_attack_unchanged() -> None:
 
 def test_networks_are_those_that_compile() -> None:
     first, second, third = victim(), generator(), victim()
-    bound = BoundAttack(shipped("attack=type2_latent"), AttackModels(first, second, [third]))
+    train = LabelledImages(torch.rand(8, 1, 16, 16), torch.arange(4).repeat(2))
+    bound = BoundAttack(shipped("attack=type2_latent"), AttackModels(first, second, [third], None, train))
     assert bound.networks == [first, second, third]
     assert BoundAttack(shipped("attack=pgd"), AttackModels(first)).networks == [first]

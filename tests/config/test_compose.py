@@ -58,8 +58,9 @@ class TestShippedConfigs:
     @pytest.mark.parametrize("attack", ["type1", "pgd"])
     def test_experiment_with_target_refuses_untargeted_attacks_only(self, experiment: str, attack: str) -> None:
         config = compose([f"experiment={experiment}", f"attack={attack}"])
-        assert config.selection.target != "random"
-        if attack == "pgd":
+        has_target = config.selection.target != "random"
+        assert has_target == (experiment in {"all_pairs", "seven_to_nine", "seven_to_zero"})
+        if has_target and attack == "pgd":
             with pytest.raises(UserError, match=f"attack={attack} is untargeted"):
                 settings_from(config)
         else:
@@ -159,7 +160,16 @@ INVALID = [
     (["attack._target_=cam_adv.attacks.pgd.PDG"], "cam_adv.attacks.pgd.PDG can't be imported", "pgd.PGD"),
     (["attack._target_=torch.nn.Linear"], "attack._target_=torch.nn.Linear is no Attack", "Give a subclass"),
     (["~attack._target_"], "attack._target_ is missing", "cam_adv.attacks.base.Attack"),
-    (["attack.kind=type2"], "attack.init=['real_image', 'mean'], but type1 is a Type II attack", "[mean]"),
+    (
+        ["attack.kind=type2", "attack.init=[real_image,mean]"],
+        "attack.init=['real_image', 'mean'], but type1 is a Type II attack",
+        "[mean]",
+    ),
+    (["attack.init_candidates=0"], "attack.init_candidates=0", "greater than or equal to 1"),
+    (["attack.residual.eps=-0.1"], "attack.residual.eps=-0.1", "greater than or equal to 0"),
+    (["attack.residual.norm=l1"], "attack.residual.norm=l1", "'l2' or 'linf'"),
+    (["attack.residual.scale=0"], "attack.residual.scale=0", "greater than 0"),
+    (["attack.weights.density=-1"], "attack.weights.density=-1", "greater than or equal to 0"),
     (["attack=type2_latent", "attack.weights.cam=1"], "attack.weights.cam=1.0", "attack=type1_cam"),
     (["attack=type2_latent", "study=explanation_reliability"], "type2_latent is a Type II", "attack=type1"),
     (["attack=pgd", "study=explanation_reliability"], "attack=pgd is a Type II attack", "attack=type1"),
@@ -216,7 +226,12 @@ NESTED = [
     ("type1.weights.norm=-1", "study.attacks.type1.weights.norm=-1", "greater than or equal to 0"),
     ("type1.confidence=null", "study.attacks.type1.confidence=None", "valid number"),
     ("type1.penalty=3", "study.attacks.type1.penalty=3", "a mapping with a _target_"),
-    ("type1.kind=type2", "study.attacks.type1.init=['real_image', 'mean'], but type1", "study.attacks.type1.init to"),
+    (
+        "type2_latent.init=[real_image,mean]",
+        "study.attacks.type2_latent.init=['real_image', 'mean'], but type2_latent",
+        "study.attacks.type2_latent.init to",
+    ),
+    ("type1.residual.norm=l1", "study.attacks.type1.residual.norm=l1", "'l2' or 'linf'"),
     (
         "type2_latent.weights.cam=1",
         "study.attacks.type2_latent.weights.cam=1.0",

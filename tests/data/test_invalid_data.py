@@ -152,11 +152,14 @@ HUMAN_LABELS: dict[str, tuple[object, object, str]] = {
     "a pickle": (pickle.dumps(BLANK), np.zeros(4, int), "can't be read"),
     "objects": (np.array([{}], object), np.zeros(1, int), "can't be read"),
     "floats": (BLANK / 255, np.zeros(4, int), "float64 pictures"),
-    "another size": (BLANK[:, 1:], np.zeros(4, int), "pictures of (1, 15, 16)"),
+    "another size": (BLANK[:, 1:], np.zeros(4, int), "pictures of (15, 16)"),
     "fewer labels": (BLANK, np.zeros(3, int), "of (3,) for 4 pictures"),
     "no pictures": (BLANK[:0], np.zeros(0, int), "for 0 pictures"),
     "labels of floats": (BLANK, np.zeros(4), "holds float64"),
     "a label that isn't there": (BLANK, np.full(4, 3), "classes from 3 to 3"),
+    "a label below nothing": (BLANK, np.array([[0, -2]] * 4), "classes from -2 to 0"),
+    "a third dimension of labels": (BLANK, np.zeros((4, 1, 1), int), "of (4, 1, 1) for 4 pictures"),
+    "no readers": (BLANK, np.zeros((4, 0), int), "of (4, 0) for 4 pictures"),
 }
 
 

@@ -3,9 +3,10 @@
 import math
 
 import pytest
+import torch
 from scipy.stats import binomtest
 
-from cam_adv.metrics.intervals import newcombe, newcombe_paired, wilson
+from cam_adv.metrics.intervals import clustered_rate, newcombe, newcombe_paired, wilson
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 10), (10, 10), (1, 3), (150, 200), (999, 1000)])
@@ -26,6 +27,78 @@ def test_wilson_level_solves_its_equation() -> None:
     rate = wilson(7, 20, level=0.99)
     for end in (rate.low, rate.high):
         assert abs(0.35 - end) == pytest.approx(2.5758293 * math.sqrt(end * (1 - end) / 20), abs=1e-7)
+
+
+class TestClusteredRate:
+    @pytest.mark.parametrize("met", [0, 1, 3, 7, 10])
+    def test_clusters_of_one_give_the_wilson_interval(self, met: int) -> None:
+        assert clustered_rate([trial < met for trial in range(10)], range(10)) == wilson(met, 10)
+
+    @pytest.mark.parametrize(("met", "clusters", "size"), [(0, 8, 3), (8, 8, 3), (2, 8, 3), (5, 6, 4)])
+    def test_trials_that_are_all_alike_count_once_for_each_cluster(self, met: int, clusters: int, size: int) -> None:
+        cluster = [number for number in range(clusters) for _ in range(size)]
+        found = clustered_rate([number < met for number in cluster], cluster)
+        expected = wilson(met, clusters)
+        assert vars(found) == pytest.approx(vars(expected))
+        plain = wilson(met * size, clusters * size)
+        assert found.high - found.low > plain.high - plain.low
+
+    def test_by_hand(self) -> None:
+        """Two of three, none of two, one of three: sums less size·3/8 are 7/8, -6/8 and -1/8.
+
+        The design effect is 3/2 · (49 + 36 + 1)/64 / (8 · 15/64) = 1.075, between 1 and (9 + 4 + 9)/8.
+        """
+        found = clustered_rate([True, True, False, False, False, True, False, False], [5, 5, 5, -1, -1, 0, 0, 0])
+        assert vars(found) == pytest.approx(vars(wilson(3 / 1.075, 8 / 1.075)))
+        assert found.rate == pytest.approx(3 / 8)
+
+    @pytest.mark.parametrize("met", [False, True])
+    def test_rates_of_zero_and_one_take_the_most_cautious_effect(self, met: bool) -> None:
+        """Clusters of 3 and 1: (9 + 1)/4 = 2.5, so four trials count as 1.6."""
+        found = clustered_rate([met] * 4, [0, 0, 0, 1])
+        assert vars(found) == pytest.approx(vars(wilson(1.6 * met, 1.6)))
+        assert found.rate == met
+
+    def test_one_cluster_counts_as_one_trial(self) -> None:
+        found = clustered_rate([True, True, False, False], [7] * 4)
+        assert vars(found) == pytest.approx(vars(wilson(0.5, 1)))
+
+    def test_clusters_that_vary_less_than_independent_trials_give_the_wilson_interval(self) -> None:
+        """Each cluster has one success of two: the effect is below 1, which is not believed."""
+        found = clustered_rate([True, False] * 6, [number for number in range(6) for _ in range(2)])
+        assert found == wilson(6, 12)
+
+    def test_is_independent_of_order_and_of_the_numbers_of_the_clusters(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        met = torch.rand(30, generator=generator) < 0.4
+        cluster = torch.randint(8, (30,), generator=generator)
+        order, numbers = torch.randperm(30, generator=generator), 100 - 7 * torch.randperm(8, generator=generator)
+        one = clustered_rate(met.tolist(), cluster.tolist())
+        other = clustered_rate(met[order].tolist(), numbers[cluster[order]].tolist())
+        assert vars(other) == pytest.approx(vars(one))
+
+    @pytest.mark.parametrize(("share", "within"), [(0.5, 0.3), (0.15, 0.5), (0.9, 1.0)])
+    def test_covers_the_true_rate_of_clustered_trials(self, share: float, within: float) -> None:
+        """A trial is that of its whole cluster with probability `within`: 120 clusters of one to five trials."""
+        generator, runs, clusters = torch.Generator().manual_seed(0), 2000, 120
+        cluster = torch.arange(clusters).repeat_interleave(1 + torch.arange(clusters) % 5)
+        shape = runs, len(cluster)
+        of_cluster = (torch.rand(runs, clusters, generator=generator) < share)[:, cluster]
+        own = torch.rand(shape, generator=generator) < share
+        met = torch.where(torch.rand(shape, generator=generator) < within, of_cluster, own)
+        found = [clustered_rate(one, cluster.tolist()) for one in met.tolist()]
+        assert sum(rate.low <= share <= rate.high for rate in found) / runs >= 0.93
+        if within == 1:
+            plain = [wilson(sum(one), len(one)) for one in met.tolist()]
+            assert sum(rate.low <= share <= rate.high for rate in plain) / runs < 0.9
+
+    def test_level_is_that_of_the_wilson_interval(self) -> None:
+        assert clustered_rate([True, False, True], [0, 1, 2], 0.5) == wilson(2, 3, 0.5)
+
+    @pytest.mark.parametrize(("met", "cluster"), [([], []), ([True], []), ([True], [0, 1]), ([], [0])])
+    def test_no_trials_or_other_clusters_raise(self, met: list[bool], cluster: list[int]) -> None:
+        with pytest.raises(ValueError, match="no rate"):
+            clustered_rate(met, cluster)
 
 
 @pytest.mark.parametrize(

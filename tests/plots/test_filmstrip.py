@@ -11,6 +11,7 @@ from matplotlib.colors import same_color
 from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
 
+from cam_adv.models.judge import NOTHING
 from cam_adv.plots import animation, filmstrip
 from cam_adv.plots.filmstrip import Frame
 from cam_adv.plots.save import save_figure
@@ -69,6 +70,13 @@ class TestUpsampleCam:
         assert filmstrip.upsample_cam(torch.tensor([[0.0, 4.0]]), (1, 4)).tolist() == [[0.0, 1.0, 3.0, 4.0]]
 
 
+def test_enlarged_residual_by_hand() -> None:
+    """0 is middle gray, 0.1 three times as far from it, and what is farther than 1/6 is cut off."""
+    residual = torch.tensor([0.0, 0.1, -0.1, 1 / 6, 0.4, -1.0]).reshape(1, 2, 3)
+    expected = torch.tensor([0.5, 0.8, 0.2, 1.0, 1.0, 0.0]).reshape(1, 2, 3)
+    torch.testing.assert_close(filmstrip.enlarged_residual(residual), expected)
+
+
 class TestFilmstrip:
     def test_titles_have_predictions_of_victim_and_judge(self) -> None:
         later = frame(judge_label=9, judge_confidence=0.5, victim_confidence=1.0, caption="x'")
@@ -108,7 +116,20 @@ class TestFilmstrip:
         assert same_color(agreeing.title.get_color(), "black")
         assert same_color(disagreeing.title.get_color(), filmstrip.DISAGREEMENT_COLOR)
         assert disagreeing.spines["top"].get_linewidth() > 2 * agreeing.spines["top"].get_linewidth()
-        assert any("another class" in text.get_text() for text in figure.texts)
+        assert any("something else than the victim" in text.get_text() for text in figure.texts)
+
+    def test_note_is_there_only_if_a_frame_disagrees(self) -> None:
+        agreeing = filmstrip.filmstrip_figure([frame(), frame()], "", NAMES)
+        assert filmstrip.NOTE not in [text.get_text() for text in agreeing.texts]
+
+    def test_frame_that_the_judge_cannot_read_says_so_and_is_highlighted(self) -> None:
+        """Without a confidence, which would be that of a class."""
+        unread = frame(judge_label=NOTHING, judge_confidence=0.99)
+        assert unread.disagrees
+        figure = filmstrip.filmstrip_figure([frame(), unread], "", NAMES)
+        agreeing, disagreeing = (axes for axes in figure.axes if axes.get_title())
+        assert (agreeing.get_xlabel(), disagreeing.get_xlabel()) == ("judge [7] 0.98", "judge [nothing]")
+        assert same_color(disagreeing.title.get_color(), filmstrip.DISAGREEMENT_COLOR)
 
     def test_images_are_drawn_with_their_values(self) -> None:
         colour = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(2))
@@ -118,6 +139,37 @@ class TestFilmstrip:
         assert (first.get_clim(), first.get_cmap().name) == ((0, 1), "gray")
         assert np.array_equal(first.get_array(), gray.image[0].numpy())
         assert np.array_equal(second.get_array(), colour.permute(1, 2, 0).numpy())
+
+    @pytest.mark.parametrize("cam", [CAM, None])
+    def test_residual_gives_a_row_of_generated_images_and_one_of_residuals(self, cam: torch.Tensor | None) -> None:
+        """x has neither; the other frames have G(z) and δ below their image, above the CAM."""
+        first, second = (torch.full((1, 8, 8), level) for level in (0.4, 0.5))
+        shown = [frame(cam=cam)] + [frame(cam=cam, image=second, generated=one) for one in (first, second)]
+        figure = filmstrip.filmstrip_figure(shown, "", NAMES)
+        titled = [axes for axes in figure.axes if axes.get_title()]
+        columns = [round(axes.get_position().x0, 6) for axes in titled]
+        gray = [axes for axes in figure.axes if axes not in titled and axes.images and len(axes.images) == 1]
+        by_column: dict[float, list[float]] = {}
+        for axes in sorted(gray, key=lambda one: -one.get_position().y0):
+            if axes.images[0].get_cmap().name == "gray":
+                by_column.setdefault(round(axes.get_position().x0, 6), []).append(
+                    float(axes.images[0].get_array()[0, 0])
+                )
+        assert by_column == {
+            columns[1]: pytest.approx([0.4, 0.5 + filmstrip.RESIDUAL_GAIN * 0.1]),
+            columns[2]: pytest.approx([0.5, 0.5]),
+        }
+        texts = {text.get_text(): text.get_position()[1] for text in figure.texts if text.get_text()}
+        rows = ["victim", "G(z)", "δ × 3", *(["CAM"] if cam is not None else [])]
+        assert list(texts) == rows
+        assert sorted(texts, key=lambda name: -texts[name]) == rows
+        lowest = min(axes.get_position().y0 for axes in gray)
+        for overlay in overlays(figure):
+            assert overlay.axes.get_position().y1 < lowest
+
+    def test_frames_without_residual_have_no_rows_for_it(self) -> None:
+        figure = filmstrip.filmstrip_figure([frame(), frame()], "", NAMES)
+        assert [text.get_text() for text in figure.texts if text.get_text()] == ["victim", "CAM"]
 
     def test_twelve_frames_have_no_overlapping_texts(self) -> None:
         names = ["automobile"] * 10

@@ -8,6 +8,7 @@ import torch
 from matplotlib.colors import same_color
 from PIL import Image
 
+from cam_adv.models.judge import NOTHING
 from cam_adv.plots import image_grid
 from cam_adv.plots.save import save_figure
 
@@ -25,8 +26,7 @@ class TestImageGrid:
             "target": torch.full((count,), 9),
             "victim_label": torch.full((count,), 7),
             "victim_confidence": torch.full((count,), 0.97),
-            "judge_label": torch.tensor([9, 7] * count)[:count],
-            "judge_confidence": torch.tensor([0.991, 1.0] * count)[:count],
+            "judge_reads": torch.tensor([9, NOTHING] * count)[:count],
             "success": torch.tensor([True, False] * count)[:count],
             "class_names": NAMES,
         }
@@ -45,10 +45,29 @@ class TestImageGrid:
         assert np.array_equal(pixels[:, :28], arguments["x"][1, 0].numpy())
         assert np.array_equal(pixels[:, -28:], arguments["x_adv"][1, 0].numpy())
 
+    def test_residual_stands_between_with_the_generated_image(self) -> None:
+        """x | G(z) | δ × 3 | x': a residual of 0.1 is drawn 0.3 lighter than middle gray."""
+        arguments = self.arguments(5)
+        arguments["generated"] = (arguments["x_adv"] - 0.1).clone()
+        figure = image_grid.image_grid_figure(**arguments)
+        assert len({round(axes.get_position().x0, 6) for axes in figure.axes}) == 4  # half as many in a row
+        pixels = figure.axes[3].images[0].get_array()
+        assert pixels.shape == (28, 4 * 28 + 3 * 2)
+        shown = [arguments["x"], arguments["generated"], torch.full((5, 1, 28, 28), 0.8), arguments["x_adv"]]
+        for place, images in enumerate(shown):
+            found = pixels[:, place * 30 : place * 30 + 28]
+            np.testing.assert_allclose(found, images[3, 0].clamp(0, 1).numpy(), atol=1e-6)
+        (note,) = (text.get_text() for text in figure.texts)
+        assert note.startswith("x | G(z) | δ × 3 | x'. f1: the victim.")
+
+    def test_without_residual_the_note_names_x_and_x_adv(self) -> None:
+        (note,) = (text.get_text() for text in image_grid.image_grid_figure(**self.arguments(1)).texts)
+        assert note.startswith("x | x'. f1: the victim.")
+
     def test_texts_and_frames_distinguish_success_from_failure(self) -> None:
         success, failure = image_grid.image_grid_figure(**self.arguments(2)).axes
-        assert success.get_xlabel() == "✓ 7→9  f1 [7] .97\njudge [9] .99"
-        assert failure.get_xlabel() == "✗ 7→9  f1 [7] .97\njudge [7] 1.00"
+        assert success.get_xlabel() == "✓ 7→9  f1 [7] .97\njudge [9]"
+        assert failure.get_xlabel() == "✗ 7→9  f1 [7] .97\njudge [nothing]"
         assert success.spines["left"].get_linestyle() == "-"
         assert failure.spines["left"].get_linestyle() != "-"
         assert not same_color(success.spines["left"].get_edgecolor(), failure.spines["left"].get_edgecolor())

@@ -1,7 +1,6 @@
 """What TensorBoard shows of a run, read back from its files and, for HParams, through TensorBoard's own code."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,35 +10,35 @@ import pytest
 import torch
 from conftest import compose, read_hparams
 from google.protobuf import text_format
+from hand_made_evaluation import LATENT_SIZE, NAMES, attack_evaluation
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from torch import Tensor, nn
 
 from cam_adv.attacks.base import Attack
-from cam_adv.attacks.result import AttackResult
 from cam_adv.config.compose import settings_from
 from cam_adv.config.settings import Settings
-from cam_adv.metrics.distances import Distances
 from cam_adv.metrics.evaluation import AttackEvaluation
-from cam_adv.metrics.evaluator import Evaluator, Predictions
-from cam_adv.metrics.success import type1_verdict
-from cam_adv.models.ensemble import Ensemble
+from cam_adv.metrics.evaluator import Evaluator
 from cam_adv.models.generators.svae import SVAE
+from cam_adv.models.judge import Judge
 from cam_adv.reports.events import write_events
-from cam_adv.reports.hparams import Value, hyperparameters
+from cam_adv.reports.hparams import Value, hyperparameters, metrics
 from cam_adv.reports.projector import THUMBNAIL
 
-NAMES = ("dots", "häuser", "wide stripes")
-COUNT, LATENT_SIZE, STEPS = 5, 3, 4
+STEPS = 4
 SUMMARY = {
     "images": 200,
     "seconds": 40.0,
     "median_distance": 3.25,
+    "attempted": {"rate": 1.0, "low": 0.98, "high": 1.0},
+    "victim_keeps": {"rate": 0.9, "low": 0.8, "high": 0.95},
+    "plausible": {"rate": 0.7, "low": 0.6, "high": 0.8},
+    "judge_reads_target": {"rate": 0.5, "low": 0.4, "high": 0.6},
     "success": {"rate": 0.4, "low": 0.3, "high": 0.5},
-    "victim_criterion": {"rate": 0.9, "low": 0.8, "high": 0.95},
-    "judge_criterion": {"rate": 0.5, "low": 0.4, "high": 0.6},
-    "success_confident": {"rate": 0.2, "low": 0.1, "high": 0.3},
+    "judge_reads_source": {"rate": 0.125, "low": 0.1, "high": 0.2},
+    "judge_reads_nothing": {"rate": 0.3, "low": 0.2, "high": 0.4},
 }
 
 
@@ -54,44 +53,6 @@ def attack() -> Attack:
     return settings_from(compose([f"attack.steps={STEPS}"])).attack
 
 
-def predictions(labels: list[int], codes: Tensor) -> Predictions:
-    """All networks predict these labels with probability 1."""
-    one_hot = torch.eye(3)[labels]
-    return Predictions(one_hot, one_hot, one_hot.unsqueeze(1), one_hot, codes, None, ("plain",))
-
-
-def attack_evaluation(channels: int = 1, size: tuple[int, int] = (8, 12)) -> AttackEvaluation:
-    """Five images: 0, 2 and 3 meet the victim's criterion, 0, 1 and 3 the judge's, so 0 and 3 succeed."""
-    rng = torch.Generator().manual_seed(0)
-    x, x_adv = torch.rand(2, COUNT, channels, *size, generator=rng)
-    z0, z = torch.randn(2, COUNT, LATENT_SIZE, generator=rng)
-    y, target = torch.tensor([0, 0, 1, 1, 2]), torch.tensor([1, 2, 2, 0, 0])
-    victim, judge = predictions([0, 2, 1, 1, 0], z), predictions([1, 2, 1, 0, 2], z)
-    steps = torch.tensor([2, 4, 0, 7, 8])
-    result = AttackResult(
-        x=x,
-        x_adv=x_adv,
-        y=y,
-        target=target,
-        start=torch.tensor([0, 0, 0, 1, 1]),
-        steps=steps,
-        diverged=steps < 0,
-        terms={"J1 victim": torch.arange(15.0).reshape(5, 3) ** 2, "k": torch.full((5, 3), 0.5)},
-        z0=z0,
-        z=z,
-        path=torch.zeros(COUNT, 3, LATENT_SIZE),
-    )
-    return AttackEvaluation(
-        "type1",
-        result,
-        on_x=predictions(y.tolist(), z0),
-        on_reconstruction=predictions(y.tolist(), z0),
-        on_x_adv=replace(victim, judge=judge.judge),
-        verdict=type1_verdict(victim.victim, judge.judge, y, target, 0.9),
-        distances=Distances(*torch.zeros(5, COUNT)),
-    )
-
-
 def write(
     folder: Path,
     evaluation: AttackEvaluation | None = None,
@@ -102,7 +63,7 @@ def write(
     """Write the events of a run, and read them back."""
     evaluation, generator = evaluation or attack_evaluation(), generator or svae()
     folder.mkdir(parents=True, exist_ok=True)
-    evaluator = Evaluator(nn.Identity(), None, Ensemble({}), generator, torch.device("cpu"))
+    evaluator = Evaluator(nn.Identity(), None, Judge({}, 0.1, 1, 1), generator, torch.device("cpu"))
     write_events(evaluation, evaluator, attack(), NAMES, hparams or {}, summary or SUMMARY, folder)
     return read(folder)
 
@@ -147,11 +108,13 @@ class TestCurves:
         assert curve(events, "objective/J1_victim") == [(0, 36), (2, 49), (4, 64)]
         assert curve(events, "objective/k") == [(0, 0.5), (2, 0.5), (4, 0.5)]
 
-    def test_so_far_are_shares_of_images_that_meet_the_criterion(self, tmp_path: Path) -> None:
+    def test_so_far_are_shares_of_images_with_the_answer_yes(self, tmp_path: Path) -> None:
         """Two starts of four steps; x' was found at steps 2, 4, 0, 7 and 8."""
         events = write(tmp_path)
-        assert curve(events, "so_far/victim_criterion") == [(0, 0.2), (4, 0.4), (8, 0.6)]
-        assert curve(events, "so_far/judge_criterion") == [(0, 0), (4, 0.4), (8, 0.6)]
+        assert curve(events, "so_far/victim_keeps") == [(0, 0.2), (4, 0.4), (8, 0.6)]
+        assert curve(events, "so_far/judge_reads_target") == [(0, 0), (4, 0.4), (8, 0.6)]
+        assert curve(events, "so_far/judge_reads_nothing") == [(0, 0), (4, 0), (8, 0.2)]
+        assert curve(events, "so_far/plausible") == [(0, 0.2), (4, 0.6), (8, 0.8)]
         assert curve(events, "so_far/success") == [(0, 0), (4, 0.2), (8, 0.4)]
 
 
@@ -214,7 +177,7 @@ class TestProjector:
             ["x'", dots, stripes, stripes, "no"],
             ["x'", houses, stripes, houses, "no"],
             ["x'", houses, dots, dots, "yes"],
-            ["x'", stripes, dots, stripes, "no"],
+            ["x'", stripes, dots, "nothing", "no"],
         ]
         codes = np.loadtxt(tmp_path / embedding.tensor_path, delimiter="\t")
         assert codes == pytest.approx(torch.cat([result.z0, result.z]).numpy(), abs=5e-4)
@@ -247,25 +210,30 @@ class TestHParams:
         write(tmp_path / "attack" / "2026-01-31", hparams={"attack": "type1", "attack.strength": None})
         hparams = {"attack": "type1", "attack.strength": 2.5, "attack.keep_best": False}
         write(tmp_path / "multirun" / "0_attack.strength=2.5", hparams=hparams, summary=better)
-        keys, metrics, runs = read_hparams(tmp_path)
+        keys, tags, runs = read_hparams(tmp_path)
         assert set(keys) == {"attack", "attack.strength", "attack.keep_best"}
-        default = ["judge_criterion", "median_distance", "seconds", "success", "success_confident"]
-        assert metrics[:7] == [f"attack/{name}" for name in (*default, "successes_per_second", "victim_criterion")]
+        default = ["judge_as_asked", "median_distance", "plausible", "seconds", "success"]
+        assert tags[:7] == [f"attack/{name}" for name in (*default, "successes_per_second", "victim_as_asked")]
         assert set(runs) == {"attack/2026-01-31", "multirun/0_attack.strength=2.5"}
         first, second = runs.values()
         assert (first.hparams, second.hparams) == ({"attack": "type1"}, hparams)
         assert first.metrics_of("attack/") == pytest.approx(
             {
                 "success": 0.4,
-                "victim_criterion": 0.9,
-                "judge_criterion": 0.5,
-                "success_confident": 0.2,
+                "plausible": 0.7,
+                "victim_as_asked": 0.9,
+                "judge_as_asked": 0.5,
                 "seconds": 40,
                 "median_distance": 3.25,
                 "successes_per_second": 2,
             }
         )
         assert second.metrics_of("attack/")["successes_per_second"] == pytest.approx(16)
+
+    def test_metrics_of_type2_are_what_it_asks_for(self) -> None:
+        found = metrics(SUMMARY | {"kind": "type2"})
+        assert found["victim_as_asked"] == pytest.approx(0.1)
+        assert found["judge_as_asked"] == 0.125
 
     def test_zero_seconds_give_no_successes_per_second(self, tmp_path: Path) -> None:
         write(tmp_path / "run", summary={**SUMMARY, "seconds": 0.0})

@@ -13,8 +13,9 @@ from torch import nn
 from cam_adv.config.compose import settings_from
 from cam_adv.data.splits import ImageSplits
 from cam_adv.metrics.evaluator import Evaluator
-from cam_adv.models.ensemble import Ensemble
+from cam_adv.metrics.funnel import QUESTIONS
 from cam_adv.models.generators.svae import SVAE
+from cam_adv.models.judge import Judge
 from cam_adv.runtime import devices
 from cam_adv.schema.hardware import HardwareSettings
 
@@ -26,11 +27,10 @@ EXACT = (
     "y",
     "target",
     "start",
+    "cluster",
     "steps",
-    "victim_criterion",
-    "judge_criterion",
-    "success",
-    "success_confident",
+    "judge_reads_x_adv",
+    *(question for question in QUESTIONS if question != "attempted"),
 )
 
 
@@ -76,11 +76,13 @@ class TestCommandOnGpu:
         tolerance = 0.02 if any("mixed" in word for word in choice) else 5e-3
         with torch.no_grad():
             assert torch.allclose(generator.encode(tensors["x"]).mean, tensors["z0"], atol=5 * tolerance)
-            assert torch.allclose(generator.decode(tensors["z"]), tensors["x_adv"], atol=tolerance)
+            assert torch.allclose(generator.decode(tensors["z"]), tensors["generated"], atol=tolerance)
             f2 = generator.classifier(tensors["z"]).softmax(dim=1)
         assert torch.allclose(f2, tensors["f2_probs"], atol=tolerance)
         logits = tensors["cam_x_adv"].mean(dim=(2, 3)) + networks["victim"]["classifier.bias"]
         assert torch.allclose(tensors["victim_probs"].log().diff(dim=1), logits.diff(dim=1), atol=1e-3)
+        shown = (tensors["generated"] + tensors["residual_path"][:, -1]).clamp(0, 1)
+        assert torch.allclose(shown, tensors["x_adv"], atol=tolerance)
         # The predict step had gradients: the codes move, and the proxies' terms grow.
         assert (tensors["path"][:, 0] - tensors["path"][:, -1]).norm(dim=1).max() > 0.01
         assert tensors["term surrogates"][:, -1].mean() < tensors["term surrogates"][:, 0].mean()
@@ -108,7 +110,11 @@ class TestCommandOnGpu:
             nn.Sequential(nn.Flatten(), nn.Linear(256, 3)),
             SVAE(1, 3, (16, 16), 8, width=4, hidden=32),
         )
-        judge = Ensemble({"one": nn.Sequential(nn.Flatten(), nn.Linear(256, 3))})
+        member = nn.Sequential(nn.Flatten(), nn.Linear(256, 3))
+        held_out = splits.validation
+        expected = Judge({"one": member}, 0.1, 3, 10).fit(splits.train, held_out, torch.device("cpu"))
+        on_cpu = expected.read(splits.test.images, torch.device("cpu"))
+        judge = Judge({"one": member}, 0.1, 3, 10).fit(splits.train, held_out, device)
         evaluator = Evaluator.build(network, judge, generator, splits.test.images[:8], device)
         codes = torch.randn(4, 8)
         for _ in range(2):
@@ -117,6 +123,13 @@ class TestCommandOnGpu:
             assert torch.allclose(images, generator.cpu().decode(codes), atol=1e-3)
             probabilities = evaluator.predict(images).victim
             assert torch.allclose(probabilities, network.cpu()(images).softmax(dim=1), atol=1e-3)
+        for _ in range(2):
+            judge.cpu()
+            reading = judge.read(splits.test.images, device)
+            assert reading.reads.device.type == "cpu"
+            assert torch.allclose(reading.probs, on_cpu.probs, atol=1e-3)
+            # Two held-out images of nearly equal measures may change their places.
+            assert (reading.plausibility - on_cpu.plausibility).abs().max() < 3 / len(held_out)
 
     def test_explanation_reliability_study_runs(self, command: Callable[..., CommandResult], tiny: list[str]) -> None:
         """Every attribution and every control on the GPU."""

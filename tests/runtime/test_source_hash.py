@@ -56,7 +56,9 @@ def digests(overrides: Sequence[str]) -> dict[str, str]:
     assert models.victim is not None
     assert models.generator is not None
     surrogates = [model.network for model in models.surrogates.values()]
-    networks = AttackModels(models.victim.network, models.generator.network, surrogates, splits.validation)
+    networks = AttackModels(
+        models.victim.network, models.generator.network, surrogates, splits.validation, splits.train
+    )
     selection = Selection(torch.arange(3), torch.zeros(3, dtype=torch.long), torch.ones(3, dtype=torch.long))
     for name in ATTACKS:
         attack = settings_from(compose([*overrides, f"attack={name}"])).attack
@@ -116,6 +118,8 @@ def edit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Edit], No
         (("models/blocks.py", "", "\nOTHER = 1\n"), CLASSIFIERS | {*ATTACKS}),
         (("attacks/latent/objective.py", "", "\nOTHER = 1\n"), {"type1"}),
         (("attacks/latent/penalty.py", "", "\nOTHER = 1\n"), {"type1"}),
+        (("attacks/latent/latent_density.py", "", "\nOTHER = 1\n"), {"type1"}),
+        (("attacks/latent/search_space.py", "", "\nOTHER = 1\n"), {"type1"}),
         (("attacks/pgd.py", "", "\nOTHER = 1\n"), {"pgd"}),
         (("attacks/base.py", "", "\nOTHER = 1\n"), {*ATTACKS}),
         (("plots/filmstrip.py", "", "\nOTHER = 1\n"), set()),
@@ -169,7 +173,8 @@ def test_edit_of_own_penalty_renews_digest_of_the_attack(tmp_path: Path, monkeyp
     code = "from cam_adv.attacks.latent.penalty import DualAscent\n\nclass Own(DualAscent):\n    pass\n"
     (tmp_path / "own_penalty.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
-    own = ["attack.penalty._target_=own_penalty.Own", "attack.init=[mean]", "attack.weights.surrogates=0"]
+    weights = ["attack.weights.surrogates=0", "attack.weights.density=0"]
+    own = ["attack.penalty._target_=own_penalty.Own", "attack.init=[mean]", *weights]
     networks = AttackModels(LeNet(1, 3, (16, 16)), SVAE(1, 3, (16, 16), latent_size=2, width=2, hidden=4))
     attack = BoundAttack(settings_from(compose(own)).attack, networks)
     images = LabelledImages(torch.zeros(3, 1, 16, 16, dtype=torch.uint8), torch.zeros(3, dtype=torch.long))

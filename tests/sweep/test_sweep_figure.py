@@ -8,12 +8,14 @@ import pytest
 from matplotlib.colors import same_color
 
 from cam_adv.config.overrides import Value
-from cam_adv.metrics.criteria import JUDGE_CRITERION, VICTIM_CRITERION
+from cam_adv.metrics.funnel import JUDGE, VICTIM
 from cam_adv.metrics.intervals import Rate
 from cam_adv.metrics.summary import AttackSummary
 from cam_adv.plots.style import COLORS
 from cam_adv.sweep.figure import sweep_figure
 from cam_adv.sweep.jobs import Job, Sweep
+
+PLAUSIBLE = "plausible: the judge reads a class"
 
 
 def swept(keys: Sequence[str], values: Sequence[Sequence[Value]]) -> Sweep:
@@ -21,10 +23,13 @@ def swept(keys: Sequence[str], values: Sequence[Sequence[Value]]) -> Sweep:
     jobs = []
     for number, combination in enumerate(values):
         rates = {
+            "attempted": 1.0,
+            "victim_keeps": 0.9,
+            "plausible": 0.7,
+            "judge_reads_target": 0.5,
             "success": (number + 1) / 10,
-            "victim_criterion": 0.9,
-            "judge_criterion": 0.5,
-            "success_confident": 0.0,
+            "judge_reads_source": 0.2,
+            "judge_reads_nothing": 0.3,
         }
         intervals = {name: Rate(rate, rate - 0.05, rate + 0.02) for name, rate in rates.items()}
         summary = AttackSummary("type1", intervals, 100, 1.0)
@@ -36,8 +41,8 @@ def swept(keys: Sequence[str], values: Sequence[Sequence[Value]]) -> Sweep:
 class TestSweepFigure:
     def test_numeric_key_gives_lines_with_intervals(self) -> None:
         figure = sweep_figure(swept(["attack.strength"], [[8], [2], [4.5]]))
-        success, victim, judge = figure.axes
-        titles = ["success", VICTIM_CRITERION["type1"], JUDGE_CRITERION["type1"]]
+        success, victim, plausible, judge = figure.axes
+        titles = ["success", VICTIM["type1"], PLAUSIBLE, JUDGE["type1"]]
         assert [axes.get_title(loc="left") for axes in figure.axes] == titles
         assert {axes.get_xlabel() for axes in figure.axes} == {"attack.strength"}
         (line,) = (container.lines for container in success.containers)
@@ -46,7 +51,21 @@ class TestSweepFigure:
         assert ends == [pytest.approx([low, low + 0.07]) for low in (0.15, 0.25, 0.05)]
         assert success.get_xscale() == "linear"
         assert victim.containers[0].lines[0].get_ydata().tolist() == [0.9] * 3
+        assert plausible.containers[0].lines[0].get_ydata().tolist() == [0.7] * 3
         assert judge.containers[0].lines[0].get_ydata().tolist() == [0.5] * 3
+
+    @pytest.mark.parametrize("keys", [["attack.strength"], ["attack"]])
+    def test_panels_of_type2_show_what_it_asks_for(self, keys: list[str]) -> None:
+        """The victim leaves y in a tenth, with the interval turned round; the judge reads y in a fifth."""
+        sweep = swept(keys, [[1], [2]] if keys == ["attack.strength"] else [["one"], ["other"]])
+        jobs = tuple(replace(job, summary=replace(job.summary, kind="type2")) for job in sweep.jobs)
+        _, victim, plausible, judge = sweep_figure(replace(sweep, jobs=jobs)).axes
+        along = 1 if keys == ["attack.strength"] else 0
+        for axes, expected in ((victim, 0.1), (plausible, 0.7), (judge, 0.2)):
+            points = axes.containers[0].lines[0].get_xydata()[:, along]
+            assert points.tolist() == pytest.approx([expected] * 2)
+        ends = [[point[along] for point in bar] for bar in victim.containers[0].lines[2][0].get_segments()]
+        assert ends == [pytest.approx([0.08, 0.15])] * 2
 
     @pytest.mark.parametrize(
         ("values", "scale"), [([0.01, 1], "linear"), ([0.01, 0.1, 2], "log"), ([0, 1, 500], "linear")]
@@ -82,18 +101,17 @@ class TestSweepFigure:
     @pytest.mark.parametrize(
         ("kinds", "titles"),
         [
-            (["type1", "type1"], ["success", VICTIM_CRITERION["type1"], JUDGE_CRITERION["type1"]]),
-            (["type2", "type2"], ["success", VICTIM_CRITERION["type2"], JUDGE_CRITERION["type2"]]),
-            (["type1", "type2"], ["success", "victim criterion", "judge criterion"]),
+            (["type1", "type1"], ["success", "the victim keeps y", PLAUSIBLE, "the judge reads y'"]),
+            (["type2", "type2"], ["success", "the victim leaves y", PLAUSIBLE, "the judge reads y"]),
+            (["type1", "type2"], ["success", "the victim does as asked", "plausible", "the judge reads as asked"]),
         ],
     )
-    def test_titles_are_criteria_of_the_kind_of_attack(self, kinds: list[str], titles: list[str]) -> None:
+    def test_titles_are_questions_of_the_kind_of_attack(self, kinds: list[str], titles: list[str]) -> None:
         sweep = swept(["attack"], [["one"], ["other"]])
         summaries = [replace(job.summary, kind=kind) for job, kind in zip(sweep.jobs, kinds, strict=True)]
         jobs = [replace(job, summary=summary) for job, summary in zip(sweep.jobs, summaries, strict=True)]
         figure = sweep_figure(replace(sweep, jobs=tuple(jobs)))
         assert [axes.get_title(loc="left") for axes in figure.axes] == titles
-        assert ("victim" in titles[1], "judge" in titles[2]) == (True, True)
 
     def test_two_keys_with_names_give_heat_map_of_success(self) -> None:
         values = [["type1", "lenet"], ["type1", "mlp"], ["tang2018", "mlp"]]

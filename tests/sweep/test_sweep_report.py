@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from cam_adv.config.overrides import Value
 from cam_adv.errors import UserError
+from cam_adv.metrics.funnel import QUESTIONS
 from cam_adv.sweep import report as sweep_report
 from cam_adv.sweep.callback import SweepReport, report_on_exit
 from cam_adv.sweep.jobs import read_sweep
@@ -25,9 +26,9 @@ from cam_adv.sweep.table import rows
 
 
 def summary(success: float, images: int = 200, seconds: float = 40.0) -> dict:
-    """The summary of a run, with intervals from 0.1 below to 0.05 above the rates."""
-    rates = {"success": success, "victim_criterion": 0.9, "judge_criterion": success + 0.02}
-    rates["success_confident"] = success / 2
+    """The summary of a run of kind type1, with intervals from 0.1 below to 0.05 above the rates."""
+    rates = {"attempted": 1.0, "victim_keeps": 0.9, "plausible": 0.7, "judge_reads_target": success + 0.02}
+    rates |= {"success": success, "judge_reads_source": 0.125, "judge_reads_nothing": 0.3}
     intervals = {name: {"rate": rate, "low": rate - 0.1, "high": rate + 0.05} for name, rate in rates.items()}
     return {"images": images, "steps": 300, "seconds": seconds, "victim_accuracy": 0.97, **intervals}
 
@@ -63,20 +64,20 @@ class TestTable:
     def test_json_has_one_row_per_job(self, sweep: Path) -> None:
         report(sweep)
         empty = dict.fromkeys(
-            f"{criterion}{end}"
-            for criterion in ("success", "victim_criterion", "judge_criterion", "success_confident")
-            for end in ("", "_low", "_high")
+            f"{criterion}{end}" for criterion in QUESTIONS for end in ("", "_low", "_high")
         ) | dict.fromkeys(["images", "seconds", "successes_per_second"])
+        rates = {name: one for name, one in summary(0.5).items() if isinstance(one, dict)}
+        assert set(rates) == set(QUESTIONS)
         finished = {
-            **{"success": 0.5, "success_low": 0.4, "success_high": 0.55},
-            **{"victim_criterion": 0.9, "victim_criterion_low": 0.8},
-            **{"victim_criterion_high": pytest.approx(0.95)},
-            **{"judge_criterion": 0.52, "judge_criterion_low": pytest.approx(0.42)},
-            **{"judge_criterion_high": pytest.approx(0.57)},
-            **{"success_confident": 0.25, "success_confident_low": 0.15},
-            **{"success_confident_high": pytest.approx(0.3)},
+            **{name: rate["rate"] for name, rate in rates.items()},
+            **{f"{name}_{end}": rate[end] for name, rate in rates.items() for end in ("low", "high")},
             **{"images": 200, "seconds": 40.0, "successes_per_second": 2.5},
         }
+        assert (finished["judge_reads_target"], finished["success_low"], finished["victim_keeps_high"]) == (
+            0.52,
+            0.4,
+            pytest.approx(0.95),
+        )
         first, second, third = json.loads((sweep / "sweep.json").read_text())
         named = {"folder": "1_job", "status": "finished", "attack.strength": 2.5, "attack": "type1", "reason": None}
         assert first == named | finished
@@ -99,8 +100,17 @@ class TestTable:
         (failed,) = (number for number, line in enumerate(lines) if "failed" in line)
         assert lines[failed] == ["2", "null", "type1", "failed", "No", "luck.", "Try", "again."]
         assert lines[failed + 1] == ["10", "8", "tang2018", "unfinished"]
-        expected = ["1", "2.5", "type1", "50.0%", "40.0–55.0", "90.0%", "52.0%", "25.0%", "2.5"]
+        expected = ["1", "2.5", "type1", "50.0%", "40.0–55.0", "90.0%", "70.0%", "52.0%", "2.5"]
         assert expected in lines[failed + 2 :]
+
+    def test_terminal_prints_what_a_type2_attack_asks_for(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The victim leaves y where it doesn't keep it, and the judge must read y."""
+        make_job(tmp_path, JobRecord(0, ("attack=pgd",), "finished"), summary(0.5) | {"kind": "type2"})
+        report(tmp_path)
+        lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+        assert ["0", "50.0%", "40.0–55.0", "10.0%", "70.0%", "12.5%", "2.5"] in lines
 
     def test_swept_key_is_found_after_first_job(self, tmp_path: Path) -> None:
         make_job(tmp_path, JobRecord(0, ("attack.strength=2", "seed=3"), "finished"), summary(0.5))
@@ -222,19 +232,19 @@ class TestRealSweep:
         """The second job fails: Hydra raises its error at the end, and the report is written all the same."""
         sweep = tmp_path / "sweep"
         overrides = ["--multirun", *tiny, f"outputs={attack_run.root / 'outputs'}", f"hydra.sweep.dir={sweep}"]
-        result = command(*overrides, "attack.strength=0.25,-1,0.5")
+        result = command(*overrides, "attack.strength=0.05,-1,0.1")
         assert result.code == 2, result.err
         assert "cam-adv: attack.strength=-1" in result.err
         assert "Traceback" not in result.err
         first, second, third = read_csv(sweep)
-        for row, strength in ((first, "0.25"), (third, "0.5")):
+        for row, strength in ((first, "0.05"), (third, "0.1")):
             tensors, bound = load_file(sweep / row["folder"] / "attack.safetensors"), float(strength)
             assert torch.equal(tensors["x"], attack_run.tensors["x"])
             assert (tensors["z"] - tensors["z0"]).norm(dim=1).max() <= bound + 1e-5
             assert (tensors["path"] - tensors["z0"].unsqueeze(1)).norm(dim=2).max() >= 0.9 * bound
             assert (row["status"], row["attack.strength"], row["reason"]) == ("finished", strength, "")
             written = json.loads((sweep / row["folder"] / "summary.json").read_text())
-            for criterion in ("success", "victim_criterion", "judge_criterion", "success_confident"):
+            for criterion in QUESTIONS:
                 ends = {"rate": float(row[criterion]), "low": float(row[f"{criterion}_low"])}
                 assert ends | {"high": float(row[f"{criterion}_high"])} == written[criterion]
             assert (row["images"], float(row["seconds"])) == ("12", written["seconds"])
@@ -244,21 +254,21 @@ class TestRealSweep:
         with Image.open(sweep / "sweep.png") as image:
             assert image.format == "PNG"
         assert [row["folder"] for row in read_csv(sweep)] == [
-            "0_attack.strength=0.25",
+            "0_attack.strength=0.05",
             "1_attack.strength=-1",
-            "2_attack.strength=0.5",
+            "2_attack.strength=0.1",
         ]
         _, _, runs = read_hparams(tmp_path)
         assert {name: run.hparams["attack.strength"] for name, run in runs.items()} == {
-            "sweep/0_attack.strength=0.25": 0.25,
-            "sweep/2_attack.strength=0.5": 0.5,
+            "sweep/0_attack.strength=0.05": 0.05,
+            "sweep/2_attack.strength=0.1": 0.1,
         }
         table = result.out[result.out.index("without an attack's result: 1 of 3 jobs") :]
         assert table.index("attack.strength=-1") < table.index("results: 2 of 3 jobs")
         assert not list(tmp_path.rglob("*.part"))
 
         assert stored_models(attack_run.root) == attack_run.store
-        again = command(*overrides, "attack.strength=0.25,-1,0.5")
+        again = command(*overrides, "attack.strength=0.05,-1,0.1")
         assert "belongs to another run" in again.err
         assert [row["status"] for row in read_csv(sweep)] == ["finished", "failed", "finished"]
 

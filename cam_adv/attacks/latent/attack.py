@@ -72,9 +72,9 @@ class LatentAttack(Attack):
     init_distance_weight: log-odds that one unit of latent distance from z0 costs a real image in that ranking.
     keep_best: return the best code found instead of the last.
     proxies_per_step: number of proxies that are evaluated in a step, in turn.
-    early_stop_prob: the proxies' probability of the perceived label from which a sample that meets the victim's
-        criterion stops.
-    restart_below_prob: the proxies' probability of the perceived label below which the next start is tried.
+    early_stop_prob: a sample that meets the victim's criterion stops once its score is at least the log of this: the
+        proxies' probability of the perceived label, less what the density and the CAM cost (`candidate_score`).
+    restart_below_prob: the next start is tried where the score is below the log of this.
     weights: of the terms of the objective.
     penalty: the schedule of the multiplier k; see `cam_adv.attacks.latent.penalty`.
     """
@@ -108,6 +108,16 @@ class LatentAttack(Attack):
         return self.weights.cam > 0
 
     @property
+    def uses_train_images(self) -> bool:
+        """See `Attack.uses_train_images`."""
+        return self.weights.density > 0
+
+    @property
+    def uses_real_images(self) -> bool:
+        """See `Attack.uses_real_images`."""
+        return "real_image" in self.init
+
+    @property
     def start_names(self) -> list[str]:
         """See `Attack.start_names`."""
         return list(self.init)
@@ -129,7 +139,7 @@ class LatentAttack(Attack):
             UserError: the attack needs real images, but there are none.
         """
         generator, initializer, density = _generator(models), None, None
-        if "real_image" in self.init:
+        if self.uses_real_images:
             if models.real is None:
                 raise UserError(
                     "attack.init has real_image, but there are no real images to start from.",
@@ -139,7 +149,7 @@ class LatentAttack(Attack):
             initializer = RealImageInitializer(
                 models.real, models.victim, generator, proxies, self.init_distance_weight, self.init_candidates, seed
             )
-        if self.weights.density > 0:
+        if self.uses_train_images:
             if models.train_images is None:
                 raise UserError(
                     f"attack.weights.density={self.weights.density} keeps codes near those of training images, but "

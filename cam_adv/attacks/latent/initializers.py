@@ -80,7 +80,8 @@ class RealImageInitializer(nn.Module):
 
         Only real images of the perceived class are candidates, by their log-odds of the victim's label. Those that
         the proxies give that class with a probability below `least_proxy_prob` are ranked last. The best `candidates`
-        are put in a random order, which depends on the seed and on x alone, not on the rest of the batch.
+        are put in a random order, which depends on the seed and on x alone, not on the rest of the batch; all others
+        follow by rank.
 
         Args:
             rank: in that order, from 0; another rank gives another image.
@@ -106,21 +107,21 @@ class RealImageInitializer(nn.Module):
             codes = self.codes[members].to(z0.dtype)
             odds = log_odds_of(self.victim_logits[members], self.labels.new_full((len(members),), own))
             unrecognised = self.proxy_prob[members] < least_proxy_prob
-            ranked = (odds - _LAST * unrecognised).to(z0.dtype) - self.distance_weight * torch.cdist(z0[rows], codes)
-            best = ranked.topk(min(max(rank + 1, self.candidates), len(members)), dim=1).indices
+            # Without a matrix product, whose last bits depend on the batch.
+            distance = torch.cdist(z0[rows], codes, compute_mode="donot_use_mm_for_euclid_dist")
+            ranked = (odds - _LAST * unrecognised).to(z0.dtype) - self.distance_weight * distance
+            drawn, place = min(self.candidates, len(members)), min(rank, len(members) - 1)
+            best = ranked.topk(max(drawn, place + 1), dim=1).indices
             for row, order in zip(rows.tolist(), best, strict=True):
-                shuffled = torch.randperm(len(order), generator=self._generator(x[row]))
-                init[row] = codes[order[shuffled[min(rank, len(order) - 1)]]]
+                shuffled = torch.randperm(drawn, generator=self._generator(x[row]))
+                init[row] = codes[order[shuffled[place] if place < drawn else place]]
         return init
 
     def _generator(self, image: Tensor) -> torch.Generator:
-        # Of 8-bit pixels, since devices differ in the last bit of x.
+        # Of 8-bit pixels, since devices differ in the last bit of x. A generator on the CPU uses 32 bits of its seed.
         pixels = (image * 255).round().to(torch.uint8).cpu().numpy().tobytes()
-        return torch.Generator().manual_seed((zlib.crc32(pixels) + self.seed * SEED_STRIDE) % 2**63)
+        return torch.Generator().manual_seed(zlib.crc32(f"{self.seed} ".encode() + pixels))
 
-
-SEED_STRIDE = 2**32
-"""Distance between the seeds of the draws of two attack seeds; CRC-32 is smaller."""
 
 _LAST = 1e4
 """Larger than any difference of log-odds and distances, so that what it is subtracted from comes last."""

@@ -13,6 +13,9 @@ SHRINKAGE = 0.1
 JITTER = 1e-4
 """What is added to every variance, relative to the mean variance, so that a collapsed latent has a density, too."""
 
+SMALLEST = 1e-12
+"""The smallest mean variance that this is relative to, so that codes that are all the same have a density, too."""
+
 
 class LatentDensity(nn.Module):
     """One Gaussian for each class over the codes mu(x) of training images.
@@ -35,20 +38,21 @@ class LatentDensity(nn.Module):
         """
         super().__init__()
         codes, count = codes.double(), int(labels.max()) + 1
-        means = torch.stack([codes[labels == label].mean(dim=0) for label in range(count)])
+        members = [labels == label for label in range(count)]
+        means = torch.stack([codes[rows].mean(dim=0) for rows in members])
         pooled = _covariance(codes - means[labels])
-        jitter = JITTER * pooled.diagonal().mean() * torch.eye(codes.shape[1], dtype=codes.dtype)
+        jitter = JITTER * pooled.diagonal().mean().clamp(min=SMALLEST) * torch.eye(codes.shape[1], dtype=codes.dtype)
         factors = []
-        for label in range(count):
-            own = _covariance(codes[labels == label] - means[label])
+        for rows, mean in zip(members, means, strict=True):
+            own = _covariance(codes[rows] - mean)
             factors.append(torch.linalg.cholesky((1 - SHRINKAGE) * own + SHRINKAGE * pooled + jitter))
         factor = torch.stack(factors)
-        self.register_buffer("means", means)
-        self.register_buffer("inverse_factors", torch.linalg.inv(factor))
-        self.register_buffer("log_scales", factor.diagonal(dim1=1, dim2=2).log().sum(dim=1))
-        self.register_buffer("medians", torch.zeros(count, dtype=codes.dtype))
-        energy = self._energy(codes, labels)
-        self.medians = torch.stack([energy[labels == label].median() for label in range(count)])
+        # Buffers, so that they move with the networks; not persistent, since generator and images determine them.
+        self.register_buffer("means", means, persistent=False)
+        self.register_buffer("inverse_factors", torch.linalg.inv(factor), persistent=False)
+        self.register_buffer("log_scales", factor.diagonal(dim1=1, dim2=2).log().sum(dim=1), persistent=False)
+        self.register_buffer("medians", torch.zeros(count, dtype=codes.dtype), persistent=False)
+        self.medians = torch.stack([self._energy(codes[rows], labels[rows]).median() for rows in members])
 
     @classmethod
     def of(cls, generator: Generator, images: LabelledImages) -> "LatentDensity":
@@ -66,8 +70,8 @@ class LatentDensity(nn.Module):
 
     def _energy(self, codes: Tensor, labels: Tensor) -> Tensor:
         """Negative log-density of each code under its class, less a constant: `(N,)`."""
-        offset = (codes - self.means[labels]).unsqueeze(2)
-        whitened = torch.bmm(self.inverse_factors[labels], offset).squeeze(2)
+        offset = (codes - self.means[labels]).unsqueeze(1)
+        whitened = (self.inverse_factors[labels] * offset).sum(dim=2)  # a matrix product loses digits under autocast
         return 0.5 * whitened.square().sum(dim=1) + self.log_scales[labels]
 
 

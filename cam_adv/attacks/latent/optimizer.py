@@ -85,14 +85,13 @@ def candidate_score(terms: Terms, confidence: float, margin: float, weights: Los
 
     The criterion is log-odds of at least those of `confidence` plus `margin`. A code that meets it has the score
     `terms.proxy_log_prob`, less the change of the CAM and the weighted excess of the density if the attack constrains
-    them. Any other code has a score that
-    grows with the victim's log-odds.
+    them. Any other code has a score that grows with the victim's log-odds.
     """
     lowest = -1e4  # far below the log of any probability that float32 can hold
     satisfied = terms.log_odds >= logit(confidence) + margin
     worth = terms.proxy_log_prob if terms.cam is None else terms.proxy_log_prob - terms.cam
     worth = worth if terms.density is None else worth - weights.density * terms.density
-    return torch.where(satisfied, worth, lowest + terms.log_odds)
+    return torch.where(satisfied, worth.clamp(min=lowest / 2), lowest + terms.log_odds)
 
 
 class Adam:

@@ -92,7 +92,7 @@ class AttackStudy(Study):
         traces = context.run_attack(bound.with_full_trace(), examples)
 
         evaluation = evaluate_attack(attack, result, evaluator, splits)
-        rates = attack_rates(evaluation)
+        rates = attack_rates(evaluation, attack.start_names)
         figures = {
             "images": len(result),
             "steps": attack.steps_per_init * len(attack.start_names),

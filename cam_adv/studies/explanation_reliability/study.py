@@ -20,7 +20,7 @@ from cam_adv.data.selection import Selection, first_per_pair
 from cam_adv.data.splits import ImageSplits
 from cam_adv.errors import UserError
 from cam_adv.metrics.evaluator import Evaluator
-from cam_adv.metrics.intervals import Rate, wilson
+from cam_adv.metrics.intervals import Rate, clustered_rate
 from cam_adv.metrics.success import AttackVerdict, type1_verdict
 from cam_adv.models.predictions import batched_apply
 from cam_adv.plots.attack_frames import draw_trace, latent_frames
@@ -169,7 +169,7 @@ class ExplanationReliability(Study, ReliabilityConfig):
                 verdicts[name].append(verdict)
                 if verdict.success.any():
                     measured[name].append(victims.measure_once(name, result, verdict, transition, seed))
-        rates = {name: _rates(of) for name, of in verdicts.items()}
+        rates = {name: _rates(of, victims.selection.index) for name, of in verdicts.items()}
         self._report(context, victims, measured, rates)
         return rates[ATTACK]["success"].rate
 
@@ -375,7 +375,9 @@ def _save(result: AttackResult, selection: Selection, verdict: AttackVerdict, pa
     save_tensors(tensors | {"index": selection.index, "success": verdict.success}, path)
 
 
-def _rates(verdicts: Sequence[AttackVerdict]) -> dict[str, Rate]:
-    """Over all victims, with the Wilson intervals of independent rows, which rows of one image are not quite."""
-    pooled = {name: torch.cat([vars(verdict)[name] for verdict in verdicts]) for name in vars(verdicts[0])}
-    return {name: wilson(int(met.sum()), len(met)) for name, met in pooled.items()}
+def _rates(verdicts: Sequence[AttackVerdict], image: Tensor) -> dict[str, Rate]:
+    """Over all victims, with intervals for rows that depend on each other by their image `(N,)`."""
+    met = {name: torch.cat([vars(verdict)[name] for verdict in verdicts]) for name in vars(verdicts[0])}
+    met = {"attempted": torch.ones(len(verdicts) * len(image), dtype=torch.bool)} | met
+    cluster = image.repeat(len(verdicts)).tolist()
+    return {name: clustered_rate(one.tolist(), cluster) for name, one in met.items()}

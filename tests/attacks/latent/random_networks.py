@@ -38,8 +38,17 @@ def networks(dtype: torch.dtype = torch.float64) -> tuple[nn.Module, SVAE, list[
 
 
 def real_images(dtype: torch.dtype = torch.float64) -> LabelledImages:
-    """40 images, of which number i has the label i % 4."""
-    images = torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(3))
+    """40 images to start from, of which number i has the label i % 4."""
+    return _labelled_images(3, dtype)
+
+
+def train_images(dtype: torch.dtype = torch.float64) -> LabelledImages:
+    """40 others, as if the generator were trained on them."""
+    return _labelled_images(4, dtype)
+
+
+def _labelled_images(seed: int, dtype: torch.dtype) -> LabelledImages:
+    images = torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(seed))
     return LabelledImages(images.to(dtype), torch.arange(4).repeat(10))
 
 
@@ -49,6 +58,7 @@ def images(dtype: torch.dtype = torch.float64) -> Tensor:
 
 
 def bind(attack: LatentAttack, dtype: torch.dtype = torch.float64, seed: int = 0) -> BoundAttack:
-    """The attack with these networks and real images."""
+    """The attack with these networks and images."""
     victim, generator, surrogates = networks(dtype)
-    return BoundAttack(attack, AttackModels(victim, generator, surrogates, real_images(dtype)), seed)
+    models = AttackModels(victim, generator, surrogates, real_images(dtype), train_images(dtype))
+    return BoundAttack(attack, models, seed)

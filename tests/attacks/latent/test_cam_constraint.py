@@ -39,7 +39,9 @@ def make_attack(cam_weight: float) -> LatentAttack:
         trace_points=4,
         batch_size=5,
         init=["mean"],
+        init_candidates=1,
         init_distance_weight=4.0,
+        residual={"eps": 0.0, "norm": "l2", "scale": 1.0},
         keep_best=False,
         proxies_per_step=1,
         early_stop_prob=0.99,
@@ -90,11 +92,11 @@ def test_candidate_score_prefers_the_smaller_change_of_the_map() -> None:
     zero, log_odds = torch.zeros(3), torch.tensor([9.0, 9.0, -9.0])
     change = torch.tensor([0.5, 0.1, 0.0])
     terms = Terms(log_odds, zero, zero, zero, zero, zero[:, None], cam=change)
-    assert candidate_score(terms, 0.9, 0.0).argsort().tolist() == [2, 0, 1]
+    weights = LossWeights(f2=1, surrogates=1, discriminator=1, norm=1, cam=4)
+    assert candidate_score(terms, 0.9, 0.0, weights).argsort().tolist() == [2, 0, 1]
     chosen = terms.rows(log_odds > 0).cam
     assert chosen is not None
     assert torch.equal(chosen, change[:2])
-    weights = LossWeights(f2=1, surrogates=1, discriminator=1, norm=1, cam=4)
     assert terms.total(weights, zero).tolist() == pytest.approx([2.0, 0.4, 0.0])
 
 

@@ -2,13 +2,16 @@
 
 import copy
 from itertools import chain
+from typing import Any
 
 import pytest
 import torch
-from random_networks import TARGET, Y, bind, images, make_attack, networks
+from random_networks import TARGET, Y, bind, images, make_attack, networks, real_images, train_images
 from torch import Tensor, nn
 
 from cam_adv.attacks.base import AttackModels, BoundAttack
+from cam_adv.attacks.latent.attack import Prepared
+from cam_adv.attacks.latent.objective import LossWeights
 from cam_adv.attacks.result import concatenate
 from cam_adv.models.generators.base import Generator, Posterior
 from cam_adv.models.surrogates import GeneratorClassifier
@@ -50,6 +53,7 @@ class TestTang2018:
         assert (published.learning_rate, published.init, published.keep_best) == (5e-3, ["mean"], False)
         weights = published.weights
         assert (weights.f2, weights.surrogates, weights.discriminator, weights.norm) == (1, 0, 0.01, 1e-4)
+        assert (weights.density, weights.cam, published.residual.eps) == (0, 0, 0)
         assert (published.latent_noise.samples, published.latent_noise.spread, published.strength) == (1, 0, None)
 
     def test_five_steps_follow_the_published_formula(self) -> None:
@@ -73,6 +77,19 @@ class TestTang2018:
         result = BoundAttack(make_attack("tang2018", steps=5), AttackModels(victim, generator))(x, y, target)
         assert torch.allclose(result.z, z, atol=1e-10)
         assert torch.allclose(result.x_adv, generator.decode(z), atol=1e-10)
+        assert torch.equal(result.x_adv, generator.decode(result.z))
+
+    def test_images_that_it_does_not_use_change_nothing(self) -> None:
+        """It prepares nothing, and has no term of the density or the CAM."""
+        models = [AttackModels(*networks()), AttackModels(*networks(), real_images(), train_images())]
+        without, given = (BoundAttack(make_attack("tang2018", steps=5), one) for one in models)
+        first, second = (bound(images(), Y, TARGET) for bound in (without, given))
+        assert isinstance(given.prepared, Prepared)
+        assert (given.prepared.initializer, given.prepared.density) == (None, None)
+        assert first.terms.keys() == {"J1 victim", "J2 f2", "surrogates", "discriminator", "norm", "k"}
+        assert first.residual_path is None
+        assert first.tensors().keys() == second.tensors().keys()
+        assert all(torch.equal(value, second.tensors()[name]) for name, value in first.tensors().items())
 
 
 @pytest.mark.parametrize(("per_step", "turns"), [(1, [[0, 1, 2], [1], [2], [0], [0, 1, 2]]), (3, [[0, 1, 2]] * 5)])
@@ -111,9 +128,20 @@ def test_proxies_are_evaluated_in_turn(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["type1", "transition", "tang2018", "type2_latent"])
-def test_result_of_an_image_does_not_depend_on_its_batch(name: str) -> None:
-    bound = bind(make_attack(name))
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("type1", {}),
+        ("type1", {"residual": {"eps": 0.05, "norm": "linf", "scale": 0.02}}),
+        ("type1", {"init": ["real_image", "mean"], "init_candidates": 3}),
+        ("type1_latent", {}),
+        ("transition", {}),
+        ("tang2018", {}),
+        ("type2_latent", {}),
+    ],
+)
+def test_result_of_an_image_does_not_depend_on_its_batch(name: str, changes: dict[str, Any]) -> None:
+    bound = bind(make_attack(name, **changes))
     whole = bound(images(), Y, TARGET)
     parts = [bound(images()[row : row + 1], Y[[row]], TARGET[[row]]) for row in range(5)]
     for field, value in concatenate(parts).tensors().items():
@@ -126,14 +154,17 @@ def test_same_seed_gives_same_result_and_another_does_not() -> None:
     assert not torch.equal(first.z, other.z)
 
 
-def test_result_fields_are_consistent() -> None:
-    bound = bind(make_attack(strength=0.5))
+@pytest.mark.parametrize("name", ["type1", "type1_latent"])
+def test_result_fields_are_consistent(name: str) -> None:
+    bound = bind(make_attack(name, strength=0.5))
     result = bound(images(), Y, TARGET)
     generator = bound.models.generator
     assert generator is not None
     generator.eval()
     assert torch.equal(result.z0, generator.encode(images()).mean)
-    assert torch.allclose(result.x_adv, generator.decode(result.z), atol=1e-12)
+    delta = torch.zeros(1) if result.residual_path is None else result.residual_path[:, -1]
+    assert (result.residual_path is None) == (name == "type1_latent")
+    assert torch.allclose(result.x_adv, (generator.decode(result.z) + delta).clamp(0, 1), atol=1e-12)
     assert (result.z - result.z0).norm(dim=1).max() <= 0.5 + 1e-9
     assert torch.equal(result.path[:, -1], result.z)
     j1 = nn.functional.cross_entropy(bound.models.victim.eval()(result.x_adv), Y, reduction="none")
@@ -146,6 +177,7 @@ def test_full_trace_records_every_step_of_the_same_attack() -> None:
     assert traced.path.shape[1] == 13
     assert torch.equal(traced.z, result.z)
     assert torch.equal(traced.path[:, [0, 4, 8, 12]], result.path)
+    assert torch.equal(traced.residual_path[:, [0, 4, 8, 12]], result.residual_path)
 
 
 def test_attack_leaves_networks_unchanged() -> None:
@@ -172,12 +204,14 @@ def test_transition_ignores_the_victim() -> None:
 
 
 def test_generator_classifier_is_one_more_proxy() -> None:
-    """Without augmentation its loss is CE(f2(mu(G(z))), y'); that of equal logits is log 4."""
+    """Without augmentation its loss is CE(f2(mu(x')), y'); that of equal logits is log 4."""
     victim, generator, _ = networks()
     attack = make_attack(init=["mean"], views=NO_AUGMENTATION)
     proxies = attack._proxies(AttackModels(victim, generator))
     assert [type(proxy) for proxy in proxies] == [GeneratorClassifier]
-    result = BoundAttack(attack, AttackModels(victim, generator, [Constant()]))(images(), Y, TARGET)
+    result = BoundAttack(attack, AttackModels(victim, generator, [Constant()], None, train_images()))(
+        images(), Y, TARGET
+    )
     logits = generator.eval().classifier(generator.encode(result.x_adv).mean)
     expected = (nn.functional.cross_entropy(logits, TARGET, reduction="none") + torch.tensor(4.0).log()) / 2
     assert torch.allclose(result.terms["surrogates"][:, -1], expected, atol=1e-9)
@@ -203,27 +237,31 @@ def test_mixed_precision_returns_full_precision() -> None:
     assert (mixed.x_adv - full.x_adv).abs().mean() < 0.05
 
 
-def test_constant_victim_lets_the_rest_of_the_objective_fall() -> None:
+@pytest.mark.parametrize(("density", "fall"), [(0.0, 0.1), (0.3, 0.05)])
+def test_constant_victim_lets_the_rest_of_the_objective_fall(density: float, fall: float) -> None:
     """The victim predicts y for any image, so the attack lowers the other terms of each sample."""
     _, generator, surrogates = networks()
-    attack = make_attack(steps=100, init=["mean"], keep_best=False, views=NO_AUGMENTATION)
+    weights = LossWeights(f2=1, surrogates=8, discriminator=0.1, norm=0, density=density)
+    changes: dict[str, Any] = {"steps": 100, "learning_rate": 0.02, "keep_best": False, "views": NO_AUGMENTATION}
+    attack = make_attack(weights=weights, **changes)
     y, target = torch.zeros(5, dtype=torch.long), torch.tensor([1, 2, 3, 1, 2])
-    bound = BoundAttack(attack, AttackModels(Constant(20.0), generator, surrogates))
+    bound = BoundAttack(attack, AttackModels(Constant(20.0), generator, surrogates, None, train_images()))
     result = bound(images(), y, target)
-    rest = 2 * result.terms["surrogates"] + result.terms["J2 f2"]
-    assert (rest[:, -1] < rest[:, 0] - 0.1).all()
+    rest = 8 * result.terms["surrogates"] + result.terms["J2 f2"] + 0.1 * result.terms["discriminator"]
+    rest += density * result.terms.get("density", torch.zeros(()))
+    assert (rest[:, -1] < rest[:, 0] - fall).all()
     assert result.terms["J1 victim"].max() < 1e-6
 
 
 def test_type2_is_type1_with_exchanged_labels() -> None:
     victim, generator, surrogates = networks()
-    models = AttackModels(victim, generator, surrogates)
+    models = AttackModels(victim, generator, surrogates, None, train_images())
     type2 = make_attack("type2_latent", steps=8, trace_points=3, keep_best=False)
     type1 = type2.model_copy(update={"kind": "type1"})
     exchanged = BoundAttack(type1, models)(images(), y=TARGET, target=Y)
     result = BoundAttack(type2, models)(images(), Y, TARGET)
     assert not torch.equal(result.z, result.z0)
-    for name in ("z0", "z", "x_adv", "path", "steps"):
+    for name in ("z0", "z_start", "z", "x_adv", "path", "steps"):
         assert torch.equal(getattr(result, name), getattr(exchanged, name)), name
     assert all(torch.equal(value, exchanged.terms[name]) for name, value in result.terms.items())
     assert torch.equal(result.y, Y)
@@ -232,7 +270,8 @@ def test_type2_is_type1_with_exchanged_labels() -> None:
 
 def test_generator_of_another_class_is_attacked_the_same_way() -> None:
     victim, _, surrogates = networks()
-    bound = BoundAttack(make_attack(init=["mean"]), AttackModels(victim, LinearGenerator(), surrogates))
+    models = AttackModels(victim, LinearGenerator(), surrogates, None, train_images())
+    bound = BoundAttack(make_attack("type1_latent"), models)
     result = bound(images(), Y, TARGET)
     assert torch.equal(result.z0, images().flatten(1)[:, :5])
     assert not torch.equal(result.z, result.z0)

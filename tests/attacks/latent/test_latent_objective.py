@@ -14,15 +14,19 @@ def test_total_by_hand() -> None:
     assert terms.total(weights, torch.tensor([0.0, 30.0])).tolist() == pytest.approx([25.8, 55.8])
 
 
-def test_evaluate_without_spread_is_each_network_at_the_code() -> None:
+def test_evaluate_without_spread_is_each_network_at_the_code_or_its_image() -> None:
     victim, generator, surrogates = networks()
-    codes = torch.randn(3, 5, dtype=torch.float64)
+    codes, given = torch.randn(3, 5, dtype=torch.float64), images()[:3]
     y, target = torch.tensor([0, 1, 2]), torch.tensor([1, 2, 3])
-    terms = evaluate(victim, generator, surrogates, codes, torch.zeros_like(codes), y, target, torch.randn(7, 5))
+    terms = evaluate(
+        victim, generator, surrogates, codes, given, torch.zeros_like(codes), y, target, torch.randn(7, 5)
+    )
     rows = torch.arange(3)
     f2 = generator.classifier(codes).log_softmax(dim=1)[rows, target]
-    log_probs = torch.stack([one(generator.decode(codes)).log_softmax(dim=1)[rows, target] for one in surrogates])
+    log_probs = torch.stack([one(given).log_softmax(dim=1)[rows, target] for one in surrogates])
     assert torch.allclose(terms.f2, -f2)
+    assert torch.allclose(terms.log_odds, victim(given).softmax(dim=1)[rows, y].logit())
+    assert torch.allclose(terms.norm, codes.square().sum(dim=1).sqrt())
     assert torch.allclose(terms.surrogates, -log_probs.mean(dim=0))
     assert torch.allclose(terms.proxy_log_prob.exp(), log_probs.exp().mean(dim=0))
     assert torch.allclose(terms.discriminator, -generator.discriminator(codes).sigmoid().log().squeeze(1))
@@ -31,7 +35,9 @@ def test_evaluate_without_spread_is_each_network_at_the_code() -> None:
 def test_evaluate_without_proxies_uses_f2_for_the_score() -> None:
     victim, generator, _ = networks()
     codes, y, target = torch.randn(2, 5, dtype=torch.float64), torch.tensor([0, 1]), torch.tensor([1, 2])
-    terms = evaluate(victim, generator, [], codes, torch.zeros_like(codes), y, target, torch.zeros(1, 5))
+    terms = evaluate(
+        victim, generator, [], codes, images()[:2], torch.zeros_like(codes), y, target, torch.zeros(1, 5)
+    )
     assert torch.allclose(terms.proxy_log_probs, -terms.f2[:, None])
 
 
@@ -39,7 +45,7 @@ def test_evaluate_with_spread_averages_f2_over_the_neighbourhood() -> None:
     victim, generator, _ = networks()
     codes, eps = torch.randn(1, 5, dtype=torch.float64), torch.randn(6, 5, dtype=torch.float64)
     std = torch.full_like(codes, 0.4)
-    terms = evaluate(victim, generator, [], codes, std, torch.tensor([0]), torch.tensor([1]), eps)
+    terms = evaluate(victim, generator, [], codes, images()[:1], std, torch.tensor([0]), torch.tensor([1]), eps)
     by_hand = -generator.classifier(codes + 0.4 * eps).log_softmax(dim=1)[:, 1].mean()
     assert terms.f2.item() == pytest.approx(by_hand.item(), abs=1e-12)
 

@@ -76,13 +76,13 @@ class TestRun:
             for attack, cell in attacks.items():
                 tensors, baseline = finished.tensors(training, attack), finished.tensors("none", attack)
                 assert torch.equal(tensors["index"], baseline["index"])
-                victim, judge = tensors["victim_probs"], tensors["judge_probs"]
-                victim_label, judge_label = victim.argmax(dim=1), judge.argmax(dim=1)
+                victim, reads = tensors["victim_probs"], tensors["judge_reads"]
+                victim_label = victim.argmax(dim=1)
                 y, target, rows = tensors["y"], tensors["target"], torch.arange(8)
                 if KINDS[attack] == "type1":
-                    success = (victim_label == y) & (victim[rows, y] >= CONFIDENCE) & (judge_label == target)
+                    success = (victim_label == y) & (victim[rows, y] >= CONFIDENCE) & (reads == target)
                 else:
-                    success = (victim_label != y) & (judge_label == y)
+                    success = (victim_label != y) & (reads == y)
                 assert torch.equal(success, tensors["success"].bool())
                 assert cell["success"] == pytest.approx(vars(wilson(int(success.sum()), 8)))
                 if training != "none":

@@ -1,5 +1,6 @@
 """A tiny run of the study `attack` through the command line: every figure is computed again from its tensors."""
 
+import csv
 import json
 import math
 from collections.abc import Callable
@@ -17,13 +18,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from cam_adv.config.compose import settings_from
 from cam_adv.data.splits import ImageSplits
-from cam_adv.models.ensemble import product_of_experts
+from cam_adv.metrics.funnel import QUESTIONS
 from cam_adv.models.generators.svae import SVAE
+from cam_adv.models.judge import reading_text
 
 pytestmark = pytest.mark.slow
 
 IMAGES, CONFIDENCE, LATENT_SIZE = 12, 0.4, 8
-CRITERIA = ("victim_criterion", "judge_criterion", "success", "success_confident")
+RESIDUAL_EPS = 1.0
 
 
 def weights(attack_run: AttackRun, role: str) -> dict[str, torch.Tensor]:
@@ -31,6 +33,44 @@ def weights(attack_run: AttackRun, role: str) -> dict[str, torch.Tensor]:
     (path,) = (attack_run.root / "outputs" / "models").glob(f"{role}-*/model.ckpt")
     state = torch.load(path, weights_only=True)["state_dict"]
     return {name.removeprefix("network."): value for name, value in state.items()}
+
+
+def generator(attack_run: AttackRun) -> SVAE:
+    """The stored generator."""
+    network = SVAE(1, 3, (16, 16), LATENT_SIZE, width=4, hidden=32)
+    network.load_state_dict(weights(attack_run, "generator"))
+    return network.eval()
+
+
+def answers(tensors: dict[str, torch.Tensor], confidence: float = CONFIDENCE) -> dict[str, torch.Tensor]:
+    """The answers to each question, from what was measured."""
+    y, target, victim, reads = (tensors[name] for name in ("y", "target", "victim_probs", "judge_reads"))
+    keeps = (victim.argmax(dim=1) == y) & (victim[torch.arange(len(y)), y] >= confidence)
+    return {
+        "attempted": y >= 0,
+        "victim_keeps": keeps,
+        "plausible": reads >= 0,
+        "judge_reads_target": reads == target,
+        "success": keeps & (reads == target),
+        "judge_reads_source": reads == y,
+        "judge_reads_nothing": reads == -1,
+    }
+
+
+def clustered_interval(met: np.ndarray, cluster: np.ndarray) -> list[float]:
+    """The 95% interval of a rate whose trials depend on each other in clusters, from its definition.
+
+    Wilson's interval ends where n(p − rate)² = z² p(1 − p); n is the number of trials over the design effect.
+    """
+    rate, trials = met.mean(), len(met)
+    members = np.unique(cluster)[:, None] == cluster
+    effect = largest = (members.sum(axis=1) ** 2).sum() / trials
+    if 0 < rate < 1 and len(members) > 1:
+        residuals = (members * (met - rate)).sum(axis=1)
+        variance = len(members) / (len(members) - 1) * (residuals**2).sum() / trials
+        effect = np.clip(variance / (rate * (1 - rate)), 1, largest)
+    n, z2 = trials / effect, 1.959963984540054**2
+    return sorted(np.roots([n + z2, -(2 * n * rate + z2), n * rate**2]).real)
 
 
 def latent_distance(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -55,6 +95,13 @@ class TestTensors:
             "judge_probs": classes,
             "f2_probs": classes,
             "judge_member_probs": (IMAGES, 3, 3),
+            "judge_reads": (IMAGES,),
+            "plausibility": (IMAGES,),
+            "cluster": (IMAGES,),
+            "residual_path": (IMAGES, 4, 1, 16, 16),
+            "reconstruction": image,
+            "start_image": image,
+            "generated": image,
             "cam_x": (IMAGES, 3, 4, 4),
             "cam_x_adv": (IMAGES, 3, 4, 4),
         }
@@ -70,15 +117,25 @@ class TestTensors:
         assert (tensors["target"] != tensors["y"]).all()
         assert set(tensors["target"].tolist()) <= {0, 1, 2}
 
-    def test_x_adv_are_decoded_by_stored_generator(self, attack_run: AttackRun) -> None:
-        generator = SVAE(1, 3, (16, 16), LATENT_SIZE, width=4, hidden=32)
-        generator.load_state_dict(weights(attack_run, "generator"))
-        generator.eval()
-        tensors = attack_run.tensors
+    def test_images_are_those_of_their_codes_by_the_stored_generator(self, attack_run: AttackRun) -> None:
+        network, tensors = generator(attack_run), attack_run.tensors
         with torch.no_grad():
-            assert torch.allclose(generator.encode(tensors["x"]).mean, tensors["z0"], atol=1e-5)
-            assert torch.allclose(generator.decode(tensors["z"]), tensors["x_adv"], atol=1e-5)
-            assert torch.allclose(generator.classifier(tensors["z"]).softmax(dim=1), tensors["f2_probs"], atol=1e-5)
+            assert torch.allclose(network.encode(tensors["x"]).mean, tensors["z0"], atol=1e-5)
+            for code, image in (("z0", "reconstruction"), ("z_start", "start_image"), ("z", "generated")):
+                assert torch.allclose(network.decode(tensors[code]), tensors[image], atol=1e-5), image
+            assert torch.allclose(network.classifier(tensors["z"]).softmax(dim=1), tensors["f2_probs"], atol=1e-5)
+
+    def test_x_adv_is_the_generated_image_with_a_residual_in_its_ball(self, attack_run: AttackRun) -> None:
+        tensors = attack_run.tensors
+        residual = tensors["residual_path"][:, -1]
+        assert torch.allclose((tensors["generated"] + residual).clamp(0, 1), tensors["x_adv"], atol=1e-5)
+        norms = residual.flatten(1).norm(dim=1)
+        assert norms.max() <= RESIDUAL_EPS + 1e-5
+        assert norms.max() > 0.01
+        assert (tensors["residual_path"][:, 0] == 0).all()
+        clipped = (tensors["x_adv"] - tensors["generated"]).flatten(1).norm(dim=1)
+        assert [float(row["residual"]) for row in attack_run.rows] == pytest.approx(clipped.tolist(), abs=1e-5)
+        assert attack_run.summary["median_residual"] == pytest.approx(clipped.median().item(), abs=1e-5)
         assert tensors["x_adv"].min() >= 0
         assert tensors["x_adv"].max() <= 1
         assert (latent_distance(tensors) > 0).any()
@@ -87,11 +144,21 @@ class TestTensors:
         for name, value in attack_run.tensors.items():
             if "probs" in name:
                 assert torch.allclose(value.sum(dim=-1), torch.ones(value.shape[:-1]), atol=1e-5), name
-        assert torch.allclose(
-            product_of_experts(attack_run.tensors["judge_member_probs"], dim=1),
-            attack_run.tensors["judge_probs"],
-            atol=1e-6,
-        )
+        product = attack_run.tensors["judge_member_probs"].log().mean(dim=1).softmax(dim=1)
+        assert torch.allclose(product, attack_run.tensors["judge_probs"], atol=1e-5)
+
+    def test_judge_reads_its_likeliest_class_where_the_picture_is_plausible(self, attack_run: AttackRun) -> None:
+        tensors, level = attack_run.tensors, OmegaConf.load(attack_run.folder / "config.yaml").model.judge.level
+        likeliest = tensors["judge_probs"].argmax(dim=1)
+        assert torch.equal(tensors["judge_reads"], torch.where(tensors["plausibility"] > level, likeliest, -1))
+        assert tensors["plausibility"].min() > 0
+        assert tensors["plausibility"].max() <= 1
+
+    def test_clusters_are_of_results_with_equal_start_and_class(self, attack_run: AttackRun) -> None:
+        """Each image starts at its own code here; see `test_target_every_…` for starts that are shared."""
+        assert torch.equal(attack_run.tensors["z_start"], attack_run.tensors["z0"])
+        assert sorted(attack_run.tensors["cluster"].tolist()) == list(range(IMAGES))
+        assert attack_run.summary["clusters"] == IMAGES
 
     @pytest.mark.parametrize("image", ["x", "x_adv"])
     def test_cams_sum_to_victim_logits(self, attack_run: AttackRun, image: str) -> None:
@@ -104,42 +171,65 @@ class TestTensors:
 
 
 class TestSummary:
-    @pytest.mark.parametrize("criterion", [*CRITERIA, "judge_criterion_f2"])
-    def test_rates_and_wilson_intervals_follow_from_tensors(self, attack_run: AttackRun, criterion: str) -> None:
-        tensors, rows = attack_run.tensors, torch.arange(IMAGES)
-        y, target, victim, judge = (tensors[name] for name in ("y", "target", "victim_probs", "judge_probs"))
-        victim_criterion = (victim.argmax(dim=1) == y) & (victim[rows, y] >= CONFIDENCE)
-        judge_criterion = judge.argmax(dim=1) == target
-        met = {
-            "victim_criterion": victim_criterion,
-            "judge_criterion": judge_criterion,
-            "success": victim_criterion & judge_criterion,
-            "success_confident": victim_criterion & judge_criterion & (judge[rows, target] >= 0.9),
-            "judge_criterion_f2": tensors["f2_probs"].argmax(dim=1) == target,
-        }
-        rate = met[criterion].double().mean().item()
-        written = attack_run.summary[criterion]
-        assert written["rate"] == pytest.approx(rate)
-        # Wilson's interval ends where n(p − rate)² = z² p(1 − p).
-        z2 = 1.959963984540054**2
-        ends = np.roots([IMAGES + z2, -(2 * IMAGES * rate + z2), IMAGES * rate**2])
-        assert [written["low"], written["high"]] == pytest.approx(sorted(ends.real), abs=1e-9)
+    @pytest.mark.parametrize("question", [*QUESTIONS, "f2_reads_perceived"])
+    def test_rates_and_intervals_follow_from_tensors(self, attack_run: AttackRun, question: str) -> None:
+        tensors = attack_run.tensors
+        met = answers(tensors) | {"f2_reads_perceived": tensors["f2_probs"].argmax(dim=1) == tensors["target"]}
+        written = attack_run.summary[question]
+        assert written["rate"] == pytest.approx(met[question].double().mean().item())
+        interval = clustered_interval(met[question].double().numpy(), tensors["cluster"].numpy())
+        assert [written["low"], written["high"]] == pytest.approx(interval, abs=1e-6)
 
-    def test_some_criterion_is_met_by_some_images_only(self, attack_run: AttackRun) -> None:
+    def test_some_question_has_different_answers(self, attack_run: AttackRun) -> None:
         """Otherwise the test of the rates could not fail."""
-        criteria = ("victim_criterion", "judge_criterion", "judge_criterion_f2")
-        assert any(0 < attack_run.summary[criterion]["rate"] < 1 for criterion in criteria)
+        questions = (*QUESTIONS, "f2_reads_perceived")
+        assert any(0 < attack_run.summary[question]["rate"] < 1 for question in questions)
 
-    def test_each_judge_member_has_its_own_rate(self, attack_run: AttackRun) -> None:
-        tensors, summary = attack_run.tensors, attack_run.summary
-        predicted = tensors["judge_member_probs"].argmax(dim=2)
-        rates = (predicted == tensors["target"].unsqueeze(1)).double().mean(dim=0)
-        members = [name for name in summary if name.startswith("judge_criterion_") and name != "judge_criterion_f2"]
-        assert [summary[name]["rate"] for name in members] == pytest.approx(rates.tolist())
+    def test_has_no_other_rate_and_names_the_classes(self, attack_run: AttackRun) -> None:
+        summary = attack_run.summary
+        rates = {name for name, value in summary.items() if isinstance(value, dict)}
+        assert rates == {*QUESTIONS, "f2_reads_perceived"}  # there is one start only, so no rate of each start
+        assert (summary["kind"], summary["class_names"]) == ("type1", list(CLASS_NAMES))
+
+    def test_preconditions_follow_from_the_stored_models(self, attack_run: AttackRun, splits: ImageSplits) -> None:
+        """Those of the generator, computed again; those of the judge are shares of the test images."""
+        summary, test = attack_run.summary, splits.test
+        with torch.no_grad():
+            codes = generator(attack_run).encode(test.images.float() / 255).mean
+        assert summary["active_latents"] == int((codes.double().var(dim=0) > 0.01).sum())
+        for name in ("judge_accepts", "judge_read", "reconstruction_read"):
+            assert summary[name] * len(test) == pytest.approx(round(summary[name] * len(test)), abs=1e-6)
+        assert summary["judge_accepts"] * summary["judge_right"] == pytest.approx(summary["judge_read"])
+
+    def test_distances_follow_from_tensors(self, attack_run: AttackRun, splits: ImageSplits) -> None:
+        """To real images, by a search among all; the codes by the stored generator."""
+        tensors, summary, network = attack_run.tensors, attack_run.summary, generator(attack_run)
+        with torch.no_grad():
+            codes = {
+                name: network.encode(part.images.float() / 255).mean
+                for name, part in (("train", splits.train), ("test", splits.test))
+            }
+        on_manifold, others = [], []
+        for row in range(IMAGES):
+            own, real = (part.labels == tensors["target"][row] for part in (splits.train, splits.test))
+            nearest = (codes["train"][own] - tensors["z"][row]).norm(dim=1).min()
+            of_real = torch.cdist(codes["test"][real], codes["train"][own]).amin(dim=1)
+            rank = (of_real < nearest).double().mean()
+            assert tensors["distance_code_nearest"][row].item() == pytest.approx(nearest.item(), abs=1e-4)
+            assert tensors["distance_code_nearest_rank"][row].item() == pytest.approx(rank.item(), abs=0.02)
+            on_manifold.append(tensors["distance_code_nearest_rank"][row] <= 0.99)
+            same = (tensors["target"] == tensors["target"][row]) & (torch.arange(IMAGES) != row)
+            between = (tensors["x_adv"][same] - tensors["x_adv"][row]).flatten(1).norm(dim=1)
+            others.append(between.min().item() if same.any() else torch.inf)
+        assert tensors["distance_other"].tolist() == pytest.approx(others, abs=1e-3)
+        assert summary["codes_on_manifold"] == pytest.approx(torch.stack(on_manifold).double().mean().item())
+        threshold = torch.quantile(tensors["distance_other_real"], 0.01)
+        copies = (tensors["distance_other"] < threshold).double().mean()
+        assert summary["copy_rate"] == pytest.approx(copies.item())
 
     def test_counts_seconds_and_accuracies(self, attack_run: AttackRun, splits: ImageSplits) -> None:
         summary = attack_run.summary
-        assert (summary["images"], summary["steps"]) == (IMAGES, 2 * 6)  # six steps from each of two starts
+        assert (summary["images"], summary["steps"]) == (IMAGES, 6)
         assert summary["seconds"] > 0
         for name in ("victim_accuracy", "judge_accuracy", "f2_accuracy"):
             correct = summary[name] * len(splits.test)
@@ -149,6 +239,7 @@ class TestSummary:
 
 def test_results_csv_has_one_row_per_image(attack_run: AttackRun) -> None:
     tensors, rows = attack_run.tensors, attack_run.rows
+    level = OmegaConf.load(attack_run.folder / "config.yaml").model.judge.level
     assert [int(row["index"]) for row in rows] == tensors["index"].tolist()
     assert [row["y"] for row in rows] == [CLASS_NAMES[label] for label in tensors["y"]]
     assert [row["target"] for row in rows] == [CLASS_NAMES[label] for label in tensors["target"]]
@@ -160,9 +251,22 @@ def test_results_csv_has_one_row_per_image(attack_run: AttackRun) -> None:
             assert [row[f"{network}_{column}"] for row in rows] == [CLASS_NAMES[number] for number in label]
             written = [float(row[f"{network}_{column}_confidence"]) for row in rows]
             assert written == pytest.approx(confidence.tolist(), abs=1e-6)
-    for criterion in CRITERIA:
-        rate = sum(int(row[criterion]) for row in rows) / IMAGES
-        assert rate == pytest.approx(attack_run.summary[criterion]["rate"])
+    for suffix, column in (("", "x_adv"), ("_x", "x"), ("_reconstruction", "reconstruction")):
+        likeliest = tensors[f"judge_probs{suffix}"].argmax(dim=1)
+        reads = [row[f"judge_reads_{column}"] for row in rows]
+        assert all(read in ("nothing", CLASS_NAMES[label]) for read, label in zip(reads, likeliest, strict=True))
+        nothing = [float(row[f"plausibility_{column}"]) <= level for row in rows]
+        assert [read == "nothing" for read in reads] == nothing
+    assert [row["judge_reads_x_adv"] for row in rows] == [
+        reading_text(reading, CLASS_NAMES) for reading in tensors["judge_reads"].tolist()
+    ]
+    assert [float(row["plausibility_x_adv"]) for row in rows] == pytest.approx(
+        tensors["plausibility"].tolist(), abs=1e-6
+    )
+    assert [int(row["cluster"]) for row in rows] == tensors["cluster"].tolist()
+    for question, met in answers(tensors).items():
+        if question != "attempted":  # that is every row
+            assert [row[question] for row in rows] == [str(int(one)) for one in met]
 
 
 class TestFolder:
@@ -178,7 +282,7 @@ class TestFolder:
         events = EventAccumulator(str(attack_run.folder))
         events.Reload()
         success = events.Scalars("so_far/success")
-        assert [event.step for event in success] == [0, 4, 8, 12]  # six steps from each of two starts
+        assert [event.step for event in success] == [0, 2, 4, 6]
         assert success[-1].value == pytest.approx(attack_run.summary["success"]["rate"])
         assert len([tag for tag in events.Tags()["scalars"] if tag.startswith("objective/")]) > 3
         images = {f"pictures/{name}" for name in ("x", "reconstruction", "x_adv", "prior_samples")}
@@ -198,8 +302,10 @@ class TestFolder:
         assert run.hparams["selection.images"] == IMAGES  # an override of the command line
         assert set(run.hparams) <= set(keys)
         summary = attack_run.summary
-        expected = {name: summary[name]["rate"] for name in CRITERIA}
+        expected = {name: summary[name]["rate"] for name in ("success", "plausible")}
         expected |= {name: summary[name] for name in ("seconds", "median_distance")}
+        expected["victim_as_asked"] = summary["victim_keeps"]["rate"]
+        expected["judge_as_asked"] = summary["judge_reads_target"]["rate"]
         expected["successes_per_second"] = summary["success"]["rate"] * IMAGES / summary["seconds"]
         assert run.metrics_of("attack/") == pytest.approx(expected)
 
@@ -260,12 +366,21 @@ class TestOtherRuns:
     def test_other_seed_attacks_other_images_with_the_same_models(
         self, attack_run: AttackRun, command: Callable[..., CommandResult], tiny: list[str]
     ) -> None:
-        result = command(*tiny, "seed=1", f"outputs={attack_run.root / 'outputs'}", "hydra.run.dir=other")
+        """And a stricter judge, which 12 held-out images allow to take a picture for nothing."""
+        overrides = ["seed=1", "model.judge.level=0.1", f"outputs={attack_run.root / 'outputs'}"]
+        result = command(*tiny, *overrides, "hydra.run.dir=other")
         assert result.code == 0, result.err
         other = load_file("other/attack.safetensors")
         assert not torch.equal(other["index"], attack_run.tensors["index"])
         assert torch.equal(other["victim_probs_x"].argmax(dim=1), other["y"])
         assert stored_models(attack_run.root) == attack_run.store
+        with Path("other/results.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        nothing = other["judge_reads"] == -1
+        assert nothing.any()
+        assert [row["judge_reads_x_adv"] == "nothing" for row in rows] == nothing.tolist()
+        assert [row["plausible"] for row in rows] == [str(int(not one)) for one in nothing]
+        assert json.loads(Path("other/summary.json").read_text())["plausible"]["rate"] == 1 - nothing.double().mean()
 
     def test_mixed_precision_runs_to_its_end(self, command: Callable[..., CommandResult], tiny: list[str]) -> None:
         result = command(*tiny, "hardware.precision=bf16-mixed", "hydra.run.dir=mixed")
@@ -277,10 +392,32 @@ class TestOtherRuns:
     def test_target_every_attacks_each_pair_equally_often(
         self, attack_run: AttackRun, command: Callable[..., CommandResult], tiny: list[str]
     ) -> None:
+        """From few real images, so that results share their start: the intervals are wider for it."""
+        starts = ["attack.init=[mean,real_image]", "attack.init_candidates=1", "attack.restart_below_prob=0.999"]
         overrides = ["selection.target=every", f"outputs={attack_run.root / 'outputs'}", "hydra.run.dir=every"]
-        result = command(*tiny, *overrides)
+        result = command(*tiny, *starts, *overrides)
         assert result.code == 0, result.err
         tensors = load_file("every/attack.safetensors")
         pairs = tensors["y"] * 3 + tensors["target"]
         assert pairs.bincount(minlength=9).tolist() == [0, 2, 2, 2, 0, 2, 2, 2, 0]
         assert Path("every/figures/matrix.png").exists()
+        same_start = (tensors["z_start"].unsqueeze(1) == tensors["z_start"]).all(dim=2)
+        same = same_start & (tensors["y"].unsqueeze(1) == tensors["y"])
+        assert torch.equal(same, tensors["cluster"].unsqueeze(1) == tensors["cluster"])
+        assert len(tensors["cluster"].unique()) < IMAGES
+        summary = json.loads(Path("every/summary.json").read_text())
+        assert summary["clusters"] == len(tensors["cluster"].unique())
+        met = answers(tensors)
+        for number, start in enumerate(("mean", "real_image")):
+            rows = tensors["start"] == number
+            assert summary[f"from_{start}"] == int(rows.sum())
+            assert (f"success_from_{start}" in summary) == bool(rows.any())
+            if rows.any():
+                met[f"success_from_{start}"] = met["success"][rows]
+        cluster_of = {name: tensors["cluster"][tensors["start"] == 0] for name in ("success_from_mean",)}
+        cluster_of["success_from_real_image"] = tensors["cluster"][tensors["start"] == 1]
+        for question, answer in met.items():
+            written, cluster = summary[question], cluster_of.get(question, tensors["cluster"])
+            assert written["rate"] == pytest.approx(answer.double().mean().item()), question
+            interval = clustered_interval(answer.double().numpy(), cluster.numpy())
+            assert [written["low"], written["high"]] == pytest.approx(interval, abs=1e-6), question

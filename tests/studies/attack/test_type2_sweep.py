@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cam_adv.data.splits import ImageSplits
-from cam_adv.metrics.criteria import JUDGE_CRITERION, VICTIM_CRITERION
+from cam_adv.metrics.funnel import JUDGE, SUCCESS, VICTIM
+from cam_adv.metrics.intervals import wilson
 from cam_adv.models.generators.svae import SVAE
 
 pytestmark = pytest.mark.slow
@@ -50,24 +51,41 @@ def job_files(
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_rates_follow_from_tensors(sweep: tuple[Path, CommandResult], attack: str) -> None:
     summary, tensors, rows = job_files(sweep, attack)
-    y, every = tensors["y"], torch.arange(len(tensors["y"]))
-    victim, judge = tensors["victim_probs"], tensors["judge_probs"]
-    victim_criterion, judge_criterion = victim.argmax(dim=1) != y, judge.argmax(dim=1) == y
-    success = victim_criterion & judge_criterion
+    y, target, victim, reads = (tensors[name] for name in ("y", "target", "victim_probs", "judge_reads"))
+    keeps = victim.argmax(dim=1) == y
     expected = {
-        "judge_criterion": judge_criterion,
-        "victim_criterion": victim_criterion,
-        "success": success,
-        "success_confident": success & (judge[every, y] >= 0.9),
-        "judge_criterion_f2": tensors["f2_probs"].argmax(dim=1) == y,
+        "attempted": y >= 0,
+        "victim_keeps": keeps,
+        "plausible": reads != -1,
+        "judge_reads_target": reads == target,
+        "judge_reads_source": reads == y,
+        "judge_reads_nothing": reads == -1,
+        "success": ~keeps & (reads == y),
+        "f2_reads_perceived": tensors["f2_probs"].argmax(dim=1) == y,
     }
+    assert {name for name, value in summary.items() if isinstance(value, dict)} == set(expected)
     for name, met in expected.items():
-        assert summary[name]["rate"] == pytest.approx(met.double().mean().item()), name
+        # Each image starts at its own code, or from itself: the clusters have one result each.
+        assert summary[name] == pytest.approx(vars(wilson(int(met.sum()), len(met)))), name
         if name in rows[0]:
             assert [row[name] for row in rows] == [str(int(one)) for one in met]
+    assert summary["clusters"] == len(y)
     assert summary["kind"] == "type2"
-    assert "victim_criterion_f2" not in summary
-    assert victim_criterion.any()
+    assert not keeps.all()
+
+
+def test_only_latent_attacks_have_a_start_and_a_residual(sweep: tuple[Path, CommandResult]) -> None:
+    """That of `type2_latent` is 0: it has no residual of its own, so that x' is G(z)."""
+    summary, tensors, rows = job_files(sweep, "type2_latent")
+    torch.testing.assert_close(tensors["generated"], tensors["x_adv"], rtol=0, atol=1e-5)
+    assert torch.equal(tensors["start_image"], tensors["reconstruction"])
+    assert summary["median_residual"] == pytest.approx(0, abs=1e-4)
+    assert "residual_path" not in tensors
+    assert "residual" in rows[0]
+    summary, tensors, rows = job_files(sweep, "pgd")
+    assert not {"generated", "start_image", "z_start", "residual_path"} & set(tensors)
+    assert "median_residual" not in summary
+    assert "residual" not in rows[0]
 
 
 def test_same_images_are_attacked_as_by_type1(sweep: tuple[Path, CommandResult], attack_run: AttackRun) -> None:
@@ -113,11 +131,12 @@ def test_pixel_attack_is_drawn_once_for_each_source_class(sweep: tuple[Path, Com
     assert (folder / "trajectory.gif").exists()
 
 
-def test_printed_criteria_are_those_of_type2(sweep: tuple[Path, CommandResult]) -> None:
+def test_printed_funnel_is_that_of_type2(sweep: tuple[Path, CommandResult]) -> None:
     printed = " ".join(sweep[1].out.split())
-    for text in (JUDGE_CRITERION["type2"], VICTIM_CRITERION["type2"], "with f2 as the judge"):
+    for text in (JUDGE["type2"], VICTIM["type2"], SUCCESS["type2"], "beside: the judge reads y'"):
         assert text in printed
-    assert JUDGE_CRITERION["type1"] not in printed
+    assert "f2, which the attack optimises, as the judge" in printed
+    assert VICTIM["type1"] not in printed
 
 
 def test_sweep_table_has_the_success_of_each_attack(sweep: tuple[Path, CommandResult]) -> None:

@@ -9,8 +9,8 @@ from torch import nn
 
 from cam_adv.metrics.evaluator import Evaluator
 from cam_adv.metrics.intervals import Interval
-from cam_adv.models.ensemble import Ensemble
 from cam_adv.models.generators.svae import SVAE
+from cam_adv.models.judge import Judge
 from cam_adv.studies.attack_comparison.config import AttackComparisonConfig, DetectorConfig, PerturbedPixelsConfig
 from cam_adv.studies.attack_comparison.detectors import (
     CLEAN,
@@ -45,7 +45,7 @@ def evaluator() -> Evaluator:
     torch.manual_seed(0)
     victim = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     generator = SVAE(1, 3, (8, 8), latent_size=4, width=4, hidden=8)
-    return Evaluator(victim, None, Ensemble({"judge": victim}), generator, torch.device("cpu"))
+    return Evaluator(victim, None, Judge({"judge": victim}, 0.1, 1, 1), generator, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from cam_adv.metrics.intervals import newcombe, wilson
+from cam_adv.models.judge import NOTHING
 from cam_adv.studies.attack_comparison.config import AttackComparisonConfig, DetectorConfig, PerturbedPixelsConfig
 from cam_adv.studies.attack_comparison.operating_point import AttackedImages, ClassCurves, class_curves
 from cam_adv.studies.attack_comparison.report import verdict_texts
@@ -35,8 +36,8 @@ def curves() -> list[ClassCurves]:
     scores = Scores(both(validation), both(test), {name: both(torch.tensor(of)) for name, of in attacked.items()})
     index, y = torch.tensor([0, 1, 2, 2, 4, 5]), torch.tensor([0, 0, 0, 0, 1, 1])
     attacks = {
-        "type2": AttackedImages("type2", index, y, judge_label=torch.tensor([0, 0, 0, 1, 0, 0])),
-        "type1": AttackedImages("type1", index, y, judge_label=torch.tensor([1, 1, 0, 0, 0, 0])),
+        "type2": AttackedImages("type2", index, y, judge_reads=torch.tensor([0, 0, 0, 1, 0, 0])),
+        "type1": AttackedImages("type1", index, y, judge_reads=torch.tensor([1, 1, 0, 0, 0, 0])),
     }
     labels = torch.tensor([1] * 10 + [0] * 10), torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
     return class_curves(scores, *labels, attacks, CONFIG, seed=0)
@@ -79,6 +80,23 @@ def test_class_curves_without_images_have_no_shift(curves: list[ClassCurves]) ->
         "At 95% for each interval, the interval does not exclude zero for a, b (no image left) under type2"
     )
     assert "all 4 of them together (Bonferroni)" in simultaneous
+
+
+def test_images_that_the_judge_cannot_read_are_left_out_of_both_kinds() -> None:
+    """Of four images of class 0, it reads one as class 0, one as class 1, and nothing in two."""
+    scores = torch.tensor([1.0, 2, 3, 4])
+    both = torch.stack([scores, -scores], dim=1).double()
+    y, index = torch.zeros(4, dtype=torch.long), torch.arange(4)
+    reads = torch.tensor([0, NOTHING, 1, NOTHING])
+    attacks = {kind: AttackedImages(kind, index, y, reads) for kind in ("type1", "type2")}
+    labels = torch.tensor([0, 0, 1, 1])
+    found = class_curves(Scores(both, both, dict.fromkeys(attacks, both)), labels, labels, attacks, CONFIG, seed=0)
+    for kind in attacks:
+        shift = found[0].shifts[kind]
+        assert (shift.images, shift.left_out) == (1, 3)
+    # The threshold is 4: neither the image read as class 1, of score 3, nor that read as class 0 exceeds it.
+    assert found[0].clean.threshold == 4
+    assert [found[0].shifts[kind].after for kind in attacks] == [wilson(0, 1)] * 2
 
 
 def test_verdict_texts_of_clear_shifts_name_no_class(curves: list[ClassCurves]) -> None:

@@ -17,6 +17,8 @@ from safetensors.torch import load_file
 
 from cam_adv.config.compose import settings_from
 from cam_adv.errors import UserError
+from cam_adv.metrics.funnel import QUESTIONS
+from cam_adv.metrics.intervals import clustered_rate
 from cam_adv.studies.explanation_reliability import controls
 from cam_adv.studies.explanation_reliability.study import high_confidence_variant
 
@@ -129,6 +131,10 @@ class TestTinyStudy:
             assert not torch.equal(files[0]["x_adv"], files[1]["x_adv"])
             successes = torch.cat([file["success"] for file in files])
             assert attacks[name]["success"]["rate"] == pytest.approx(successes.double().mean().item())
+            assert set(QUESTIONS) <= set(attacks[name])
+            image = torch.cat([file["index"] for file in files]).tolist()
+            assert attacks[name]["success"] == pytest.approx(vars(clustered_rate(successes.bool().tolist(), image)))
+            assert attacks[name]["attempted"]["rate"] == 1
 
     def test_study_measures_differ_between_attributions_and_are_finite(self, content: dict, folder: Path) -> None:
         """Contrast CAM and CAM differ; Grad-CAM differs from CAM only by its ReLU, with the same ranking."""

@@ -1,13 +1,18 @@
 """The two commands: the first writes the page, the second the table."""
 
 import json
+import shutil
+from collections import Counter
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 from attacked_folder import attack_tensors, save_attack
-from conftest import CommandResult
+from conftest import AttackRun, CommandResult
+
+from cam_adv.studies.reading.pictures import png
 
 
 @pytest.fixture
@@ -74,6 +79,41 @@ def test_page_then_table(read: Callable[..., CommandResult], tmp_path: Path) -> 
     single = read(f"answers={ann}", into="single")
     assert single.code == 0, single.err
     assert json.loads((tmp_path / "single" / "reading.json").read_text())["agreement"] is None
+
+
+@pytest.mark.slow
+def test_page_of_a_real_attack(
+    attack_run: AttackRun, command: Callable[..., CommandResult], tiny: list[str], tmp_path: Path
+) -> None:
+    """What `study=attack` writes is what this study reads: the key holds its labels and its pictures."""
+    (tmp_path / "attack").mkdir()
+    for name in ("attack.safetensors", "summary.json"):
+        shutil.copy(attack_run.folder / name, tmp_path / "attack")
+    result = command(*tiny, "study=reading", "run=attack", "study.repeats=5", "hydra.run.dir=out")
+    assert result.code == 0, result.err
+    pictures, tensors = key_of(tmp_path), attack_run.tensors
+    assert len(pictures) == json.loads((tmp_path / "out" / "reading.json").read_text())["pictures"]
+    once = [one for one in pictures if one["repeat_of"] is None]
+    assert len(pictures) == len(once) + 5
+    kinds = Counter(one["kind"] for one in once)
+    assert kinds["x_adv"] == kinds["x"] == len(tensors["y"])
+    assert kinds["start_image"] == len(tensors["start_image"].unique(dim=0))
+    assert kinds["reconstruction"] == len(tensors["reconstruction"].unique(dim=0))
+    for one in pictures:
+        for name in ("y", "target", "judge_reads"):
+            assert one[name] == tensors[name][one["row"]]
+        assert one["pixels"] == sha256(png(tensors[one["kind"]][one["row"]])).hexdigest()
+    page = (tmp_path / "attack" / "reading" / "reading.html").read_text(encoding="utf-8")
+    for name in attack_run.summary["class_names"]:
+        assert name in page
+    answers = answer_page(tmp_path, "ann", lambda one: one["judge_reads"] if one["kind"] == "x_adv" else one["y"])
+    second = command(*tiny, "study=reading", "run=attack", f"answers={answers}", "hydra.run.dir=table")
+    assert second.code == 0, second.err
+    table = json.loads((tmp_path / "table" / "reading.json").read_text())
+    assert table["judge"]["rate"] == 1
+    for name, question in (("target", "judge_reads_target"), ("y", "judge_reads_source")):
+        share = table["kinds"]["x_adv"]["read_as"][name]["rate"]
+        assert share == pytest.approx(attack_run.summary[question]["rate"])
 
 
 def test_page_that_may_be_in_use_stays(read: Callable[..., CommandResult], tmp_path: Path) -> None:
