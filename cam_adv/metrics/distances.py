@@ -50,7 +50,8 @@ class Distances:
         copy_rate: results closer to another result of the class than 99% of real images are to another real image.
         """
         names = ("pixels", "ssim", "judge", "nearest", "code_nearest", "other", "other_real")
-        medians = {f"median_{name}": getattr(self, name).median().item() for name in names}
+        finite = {name: values[values.isfinite()] for name in names for values in [getattr(self, name)]}
+        medians = {f"median_{name}": values.median().item() for name, values in finite.items() if len(values)}
         return medians | {
             "near_duplicate_rate": (self.nearest_rank < TAIL).float().mean().item(),
             "outlier_rate": (self.nearest_rank > 1 - TAIL).float().mean().item(),

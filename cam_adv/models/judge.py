@@ -1,5 +1,6 @@
 """The independent judge: which class it reads in a picture, or that it reads nothing."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -48,8 +49,9 @@ class Judge(nn.Module):
 
     Each measure is ranked among those of the held-out images. The smallest rank is the picture's score, so that every
     member has a veto, and the plausibility is the conformal p-value of that score (Vovk et al. 2005): the share of
-    held-out images with a score no higher. So a share `level` of real images is taken for nothing, whatever the
-    measures are.
+    held-out images with a score no higher. So about a share `level` of real images is taken for nothing, whatever the
+    measures are: with M members and n held-out images at most (2M − 1)/(n + 1) more, since a held-out image counts
+    itself in its own ranks.
     """
 
     def __init__(self, members: Mapping[str, nn.Module], level: float, neighbours: int, references: int) -> None:
@@ -85,6 +87,16 @@ class Judge(nn.Module):
         self._real_measures = measures.sort(dim=1).values
         self._real_scores = self._score(measures).sort().values
         return self
+
+    @property
+    def least_held_out(self) -> int:
+        """The smallest number of held-out images with which a plausibility can be at most `level`."""
+        return math.ceil(1 / self.level) - 1
+
+    @property
+    def held_out(self) -> int:
+        """The number of held-out images that it was fitted on."""
+        return len(self._real_scores)
 
     def read(self, images: Tensor, device: torch.device) -> Reading:
         """Read pictures `(N, C, H, W)`, uint8 in [0, 255] or float in [0, 1].

@@ -33,6 +33,7 @@ class Preconditions:
 
     judge_accepts: share of real test images in which the judge reads a class.
     judge_right: of those, the share that it reads as their label; 0 if there are none.
+    held_out_images, least_held_out_images: with how many the judge was fitted, and with how many it can read nothing.
     """
 
     judge_accepts: float
@@ -40,6 +41,8 @@ class Preconditions:
     judge_read: float
     reconstruction_read: float
     active_latents: int
+    held_out_images: int
+    least_held_out_images: int
 
     @classmethod
     def measure(cls, test: LabelledImages, on_test: Predictions, evaluator: Evaluator) -> "Preconditions":
@@ -57,6 +60,8 @@ class Preconditions:
             judge_read=_share(on_test.judge_reads == test.labels),
             reconstruction_read=_share(on_reconstructions.reads == test.labels),
             active_latents=int((on_test.codes.var(dim=0) > ACTIVE_VARIANCE).sum()),
+            held_out_images=evaluator.judge.held_out,
+            least_held_out_images=evaluator.judge.least_held_out,
         )
 
     def warnings(self, least: PreconditionSettings, latents: int) -> list[str]:
@@ -66,6 +71,12 @@ class Preconditions:
             latents: number of latents of the generator.
         """
         found = []
+        if self.held_out_images < self.least_held_out_images:
+            found.append(
+                f"The judge was fitted on {self.held_out_images} held-out images, too few to read nothing in any "
+                f"picture: at model.judge.level it needs {self.least_held_out_images}. Raise "
+                "dataset.split.validation or model.judge.level."
+            )
         if self.judge_read < least.judge_read:
             found.append(
                 f"The judge reads {self.judge_read:.0%} of real test images as their label, less than "

@@ -177,8 +177,9 @@ class TestInTheAttack:
         attack = make_attack("type1")
         with pytest.raises(UserError) as refusal:
             BoundAttack(attack, AttackModels(victim, generator, surrogates))
+        weight = attack.weights.density
         assert refusal.value.what == (
-            "attack.weights.density=0.3 keeps codes near those of training images, but there are none."
+            f"attack.weights.density={weight} keeps codes near those of training images, but there are none."
         )
         assert refusal.value.remedy == "Give training images, or set attack.weights.density to 0."
 

@@ -25,7 +25,7 @@ class LevelJudge(Judge):
     """Reads the class 0 in a dark picture and 1 in a light one, and nothing in between."""
 
     def __init__(self) -> None:
-        super().__init__({}, 0.1, 1, 1)
+        super().__init__({}, 0.1, 1, 1)  # at this level it needs 9 held-out images
 
     def read(self, images: Tensor, device: torch.device) -> Reading:
         level = images.float().flatten(1).mean(dim=1)
@@ -59,7 +59,13 @@ def test_measure_by_hand() -> None:
     """
     codes = torch.tensor([[0, 0.2, 7], [-1, 0, 7], [-0.5, 0, 7], [0, 0, 7], [-1, 0, 7]])
     assert measured([0, 1, 1, 1, 0], [0, 1, 1, NOTHING, 1], codes) == Preconditions(
-        judge_accepts=0.8, judge_right=0.75, judge_read=0.6, reconstruction_read=0.4, active_latents=1
+        judge_accepts=0.8,
+        judge_right=0.75,
+        judge_read=0.6,
+        reconstruction_read=0.4,
+        active_latents=1,
+        held_out_images=0,
+        least_held_out_images=9,
     )
 
 
@@ -81,20 +87,21 @@ def test_judge_that_reads_nothing_is_right_in_none() -> None:
         ("judge_read", 0.79, "model.judge.training.epochs"),
         ("reconstruction_read", 0.59, "This generator cannot carry this dataset"),
         ("active_latents", 1, "model.generator.training.kl_weight"),
+        ("held_out_images", 38, "dataset.split.validation"),
     ],
 )
 def test_each_warning_appears_below_its_threshold_alone(name: str, below: float, word: str) -> None:
     """At the thresholds there is none."""
     met = {"judge_accepts": 0.0, "judge_right": 0.0, "judge_read": 0.8, "reconstruction_read": 0.6}
-    at_least = Preconditions(**met, active_latents=2)
-    assert at_least.warnings(LEAST, latents=8) == []
-    (warning,) = Preconditions(**(met | {"active_latents": 2} | {name: below})).warnings(LEAST, latents=8)
+    met |= {"active_latents": 2, "held_out_images": 39, "least_held_out_images": 39}
+    assert Preconditions(**met).warnings(LEAST, latents=8) == []
+    (warning,) = Preconditions(**(met | {name: below})).warnings(LEAST, latents=8)
     assert word in warning
-    assert (f"{below:.0%}" if below < 1 else "1 of the generator's 8 latents") in warning
+    texts = {"active_latents": "1 of the generator's 8 latents", "held_out_images": "38 held-out images"}
+    assert texts.get(name, f"{below:.0%}") in warning
 
 
 def test_all_warnings_at_once() -> None:
-    found = Preconditions(0, 0, 0, 0, 0).warnings(LEAST, latents=8)
-    assert len(found) == 3
-    assert len(set(found)) == 3
+    found = Preconditions(0, 0, 0, 0, 0, 0, 39).warnings(LEAST, latents=8)
+    assert len(set(found)) == len(found) == 4
     assert all(warning.endswith(".") for warning in found)
