@@ -1,4 +1,4 @@
-"""How far codes are from those of real images: a Gaussian mixture over encoded training images."""
+"""How far codes are from those of real images of a class: Gaussians over encoded training images."""
 
 import torch
 from torch import Tensor, nn

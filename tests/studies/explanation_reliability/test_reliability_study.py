@@ -89,6 +89,7 @@ class TestTinyStudy:
             "model.generator.training.svae_epochs=60",
             "attack.steps=60",
             "attack.confidence=0.34",
+            "attack.init=[real_image,mean]",
             "attack.batch_size=12",
         ]
         root = tmp_path_factory.mktemp("reliability")
