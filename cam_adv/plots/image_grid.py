@@ -67,7 +67,8 @@ def image_grid_figure(
     pair_width, column_gap, row_gap, margin = max(0.4 * len(shown), widest_text), 0.12, 0.35, 0.06
     pair_height = pair_width * images.shape[2] / images.shape[3]
     width = 2 * margin + columns * (pair_width + column_gap) - column_gap
-    height = 2 * margin + rows * (pair_height + row_gap) - row_gap + 0.26
+    below = 0.4  # two lines of text under the last row, and the note
+    height = 2 * margin + rows * (pair_height + row_gap) - row_gap + below
     figure = Figure(figsize=(width, height))
     grid = figure.add_gridspec(
         rows,
@@ -75,7 +76,7 @@ def image_grid_figure(
         left=margin / width,
         right=1 - margin / width,
         top=1 - margin / height,
-        bottom=(margin + 0.26) / height,
+        bottom=(margin + below) / height,
         wspace=column_gap / pair_width,
         hspace=row_gap / pair_height,
     )
