@@ -10,6 +10,9 @@ FUNNEL = ("attempted", "victim_keeps", "plausible", "judge_reads_target", "succe
 BESIDE = ("judge_reads_source", "judge_reads_nothing")
 """Further keys: what the judge reads instead."""
 
+ATTEMPTED = Rate(1.0, 1.0, 1.0)
+"""The share of the attempted images that were attempted: the begin of the funnel, no estimate."""
+
 QUESTIONS = (*FUNNEL, *BESIDE)
 
 SUCCESS = {

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cam_adv.metrics.evaluation import AttackEvaluation
+from cam_adv.metrics.funnel import ATTEMPTED
 from cam_adv.metrics.intervals import Rate, clustered_rate
 from cam_adv.models.judge import reading_text
 from cam_adv.runtime.atomic_files import write_atomically
@@ -26,10 +27,11 @@ def attack_rates(evaluation: AttackEvaluation, start_names: Sequence[str]) -> di
     Args:
         start_names: see `Attack.start_names`.
     """
-    met = {"attempted": torch.ones(len(evaluation.result), dtype=torch.bool)} | vars(evaluation.verdict)
+    met = dict(vars(evaluation.verdict))
     met["f2_reads_perceived"] = evaluation.on_x_adv.f2.argmax(dim=1) == evaluation.perceived_label
     cluster = evaluation.cluster
-    rates = {name: clustered_rate(one.tolist(), cluster.tolist()) for name, one in met.items()}
+    rates = {"attempted": ATTEMPTED}
+    rates |= {name: clustered_rate(one.tolist(), cluster.tolist()) for name, one in met.items()}
     names = sorted(set(start_names))
     for name in names if len(names) > 1 else []:
         numbers = torch.tensor([number for number, one in enumerate(start_names) if one == name])

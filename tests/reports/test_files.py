@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from cam_adv.metrics.evaluation import AttackEvaluation
 from cam_adv.metrics.funnel import QUESTIONS
-from cam_adv.metrics.intervals import clustered_rate, wilson
+from cam_adv.metrics.intervals import Rate, clustered_rate, wilson
 from cam_adv.reports.files import attack_rates, rates_to_json, write_attack, write_results
 from cam_adv.reports.terminal import print_attack
 
@@ -67,6 +67,7 @@ class TestAttackRates:
                 "f2_reads_perceived": 0.4,
             }
         )
+        assert rates.pop("attempted") == Rate(1, 1, 1)
         assert all(rate == wilson(round(5 * rate.rate), 5) for rate in rates.values())
 
     def test_intervals_are_wider_for_results_that_share_their_start(self) -> None:

@@ -20,6 +20,7 @@ from cam_adv.data.selection import Selection, first_per_pair
 from cam_adv.data.splits import ImageSplits
 from cam_adv.errors import UserError
 from cam_adv.metrics.evaluator import Evaluator
+from cam_adv.metrics.funnel import ATTEMPTED
 from cam_adv.metrics.intervals import Rate, clustered_rate
 from cam_adv.metrics.success import AttackVerdict, type1_verdict
 from cam_adv.models.predictions import batched_apply
@@ -378,6 +379,6 @@ def _save(result: AttackResult, selection: Selection, verdict: AttackVerdict, pa
 def _rates(verdicts: Sequence[AttackVerdict], image: Tensor) -> dict[str, Rate]:
     """Over all victims, with intervals for rows that depend on each other by their image `(N,)`."""
     met = {name: torch.cat([vars(verdict)[name] for verdict in verdicts]) for name in vars(verdicts[0])}
-    met = {"attempted": torch.ones(len(verdicts) * len(image), dtype=torch.bool)} | met
     cluster = image.repeat(len(verdicts)).tolist()
-    return {name: clustered_rate(one.tolist(), cluster) for name, one in met.items()}
+    rates = {name: clustered_rate(one.tolist(), cluster) for name, one in met.items()}
+    return {"attempted": ATTEMPTED} | rates
