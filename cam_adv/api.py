@@ -81,8 +81,8 @@ def run_study(settings: Settings, folder: Path, config: str, overrides: Mapping[
 
 def _build(settings: Settings, folder: Path, overrides: Mapping[str, Value]) -> StudyContext:
     """The context of a run: everything is checked, and nothing is trained yet."""
+    settings, splits = _load_splits(settings)
     study, attack = settings.study, settings.attack
-    splits = _load_splits(settings)
     study.check_data(settings, attack, splits)
     store, start_time = settings.outputs / "models", run_dir.start_time(folder)
     zoo = ModelZoo(splits, settings.dataset.name, store, settings.hardware, start_time)
@@ -94,17 +94,18 @@ def _build(settings: Settings, folder: Path, overrides: Mapping[str, Value]) -> 
     return context
 
 
-def _load_splits(settings: Settings) -> ImageSplits:
-    """The images of the settings' dataset.
+def _load_splits(settings: Settings) -> tuple[Settings, ImageSplits]:
+    """The settings with numbers in place of class names, and the images of their dataset.
 
     Raises:
         UserError: the images can't be read, or do not have the classes that the settings name.
     """
     splits = load_dataset(settings.dataset)
+    settings = settings.with_class_numbers(splits.class_names)
     settings.check_classes(splits.num_classes)
     if settings.dataset.classes not in (None, splits.num_classes):
         raise UserError(
             f"dataset.classes={settings.dataset.classes}, but {settings.dataset.name} has {splits.num_classes}.",
             f"Set dataset.classes to {splits.num_classes} or to null.",
         )
-    return splits
+    return settings, splits

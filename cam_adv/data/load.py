@@ -3,26 +3,32 @@
 import torch
 from hydra.utils import instantiate
 
+from cam_adv.data.sources import TrainingImages
 from cam_adv.data.splits import ImageSplits, LabelledImages, split
 from cam_adv.errors import UserError
 from cam_adv.schema.dataset import DatasetSettings
 
 
 def load_dataset(settings: DatasetSettings) -> ImageSplits:
-    """Read the images and split them.
+    """Read the images and split them, where the source has not split them itself.
 
     Raises:
         UserError: the source can't be read, its images or labels are invalid, or a class is too small for the split.
     """
     pool, test, class_names = instantiate(settings.source)
     source, shape = settings.source["_target_"], tuple(pool.images.shape[1:])
-    for part in (pool, *([] if test is None else [test])):
-        _check(part, source, shape, len(class_names))
-    if missing := sorted(set(range(len(class_names))) - set(pool.labels.tolist())):
-        raise UserError(
-            f"{source} has no image of class {class_names[missing[0]]} to train on.",
-            "Add images of this class, or leave it out.",
-        )
+    validation = pool.validation if isinstance(pool, TrainingImages) else None
+    for part in (pool, validation, test):
+        if part is not None:
+            _check(part, source, shape, len(class_names))
+    for part, purpose in ((pool, "train on"), (validation, "validate with")):
+        if part is not None and (missing := sorted(set(range(len(class_names))) - set(part.labels.tolist()))):
+            raise UserError(
+                f"{source} has no image of class {class_names[missing[0]]} to {purpose}.",
+                "Add images of this class, or leave it out.",
+            )
+    if validation is not None and test is not None:
+        return ImageSplits(LabelledImages(pool.images, pool.labels), validation, test, tuple(class_names))
     fractions = settings.split
     return split(pool, test, class_names, fractions.validation, fractions.test, fractions.seed)
 

@@ -1,9 +1,13 @@
 """Sources of images: each function reads one kind of source into uint8 tensors.
 
-A source returns `(pool, test, class_names)`; `test` is None where the source has no test images of its own.
+A source returns `(pool, test, class_names)`; `test` is None where the source has no test images of its own, and
+`pool` is `TrainingImages` where it has validation images of its own.
 """
 
+import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +17,23 @@ from torch import Tensor
 
 from cam_adv.data.splits import LabelledImages
 from cam_adv.errors import UserError
+
+log = logging.getLogger(__name__)
+
+PARTS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val"),
+    "test": ("test", "testing"),
+}
+"""What folders with the parts of a dataset are called, in small or capital letters."""
+
+
+@dataclass(frozen=True)
+class TrainingImages(LabelledImages):
+    """The training images of a source that has validation images of its own."""
+
+    validation: LabelledImages
+
 
 Source = tuple[LabelledImages, LabelledImages | None, tuple[str, ...]]
 
@@ -75,14 +96,18 @@ def torchvision_images(dataset: str, root: str, download: bool) -> Source:
 def image_folder(root: str, size: int, gray: bool, workers: int = 1) -> Source:
     """A folder of class folders, `root/<class name>/<image file>`, in every format that Pillow reads.
 
+    A root with the folders train and test, and perhaps validation, of which each holds the same class folders, is
+    already split. Folders of these names with images directly inside are classes like others.
+
     Args:
-        root: the folder of class folders.
+        root: the folder of class folders, or of the parts.
         size: side in pixels of the images: the shorter side is resized to it, then the centre is cropped.
         gray: one channel instead of three.
         workers: threads that read files; the result doesn't depend on their number.
 
     Raises:
-        UserError: the folder is missing, has fewer than two classes, or contains a file that can't be read.
+        UserError: the folder is missing, has fewer than two classes, contains a file that can't be read, or has parts
+            with different classes.
     """
     folder = Path(root).expanduser()
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
@@ -92,24 +117,110 @@ def image_folder(root: str, size: int, gray: bool, workers: int = 1) -> Source:
             f"dataset.root={root} is not a folder.",
             "Give dataset.root=FOLDER with one folder of pictures for each class.",
         )
-    class_folders = sorted(child for child in folder.iterdir() if child.is_dir() and child.name[0] != ".")
+    parts = _find_parts(folder)
+    class_folders = _subfolders(parts["train"] if parts else folder)
     if len(class_folders) < 2:
         raise UserError(
-            f"{folder} holds {len(class_folders)} class folders, but an attack needs at least two classes.",
-            "Make one folder of pictures for each class in dataset.root.",
+            f"{parts['train'] if parts else folder} holds {len(class_folders)} class folders, but an attack needs at "
+            "least two classes.",
+            f"Make one folder of pictures for each class in {'it' if parts else 'dataset.root'}.",
         )
+    names = tuple(class_folder.name for class_folder in class_folders)
+    read = partial(_read_class_folders, size=size, gray=gray, workers=workers)
+    if not parts:
+        return read(class_folders), None, names
+    for part in parts.values():
+        _check_same_classes(part, parts["train"], names)
+    images = {name: read([part / class_name for class_name in names]) for name, part in parts.items()}
+    validation = images.get("validation")
+    log.info(
+        "%s is already split: %s%s. dataset.split.test is not used.",
+        folder,
+        ", ".join(f"{len(images[name])} images in {part.name}" for name, part in parts.items()),
+        "; validation images are drawn from those to train on" if validation is None else "",
+    )
+    train = images["train"]
+    pool = train if validation is None else TrainingImages(train.images, train.labels, validation)
+    return pool, images["test"], names
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(child for child in folder.iterdir() if child.is_dir() and child.name[0] != ".")
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(child for child in folder.iterdir() if child.is_file() and child.name[0] != ".")
+
+
+def _holds_classes(folder: Path) -> bool:
+    """Whether there are folders inside, and no images beside them."""
+    from PIL import Image
+
+    pictures = Image.registered_extensions()
+    return bool(_subfolders(folder)) and not any(file.suffix.lower() in pictures for file in _files(folder))
+
+
+def _find_parts(folder: Path) -> dict[str, Path]:
+    """The folders of the parts by their names in `PARTS`; none where the folder holds classes.
+
+    Raises:
+        UserError: there are such folders with folders inside, but they do not make a split.
+    """
+    children = _subfolders(folder)
+    named = {child: part for child in children for part, names in PARTS.items() if child.name.lower() in names}
+    if not any(_holds_classes(child) for child in named):
+        return {}
+    remedy = "Put class folders into train and test, and, if there are such images, validation; and nothing beside."
+    found: dict[str, Path] = {}
+    for child, part in sorted(named.items(), key=lambda item: list(PARTS).index(item[1])):
+        if part in found:
+            raise UserError(f"{folder} holds {found[part].name} and {child.name}, which mean the same part.", remedy)
+        if not _holds_classes(child):
+            what = "images beside class folders" if _subfolders(child) else "no class folders"
+            raise UserError(f"{child} holds {what}, but other parts of the dataset hold class folders alone.", remedy)
+        found[part] = child
+    if others := [child.name for child in children if child not in named]:
+        raise UserError(
+            f"{folder} holds {', '.join(others)} beside {', '.join(part.name for part in found.values())}, whose "
+            "folders are the classes.",
+            remedy,
+        )
+    if "train" not in found or "test" not in found:
+        only = next(iter(found.values()))
+        instead = f"or give dataset.root={only}, whose images are then split"
+        if "train" in found and "validation" in found:
+            instead = f"for instance by renaming {found['validation'].name} to test"
+        missing = " and no ".join(part for part in ("train", "test") if part not in found)
+        raise UserError(
+            f"{folder} holds {' and '.join(part.name for part in found.values())} with class folders inside, but no "
+            f"{missing}.",
+            f"Add it, {instead}.",
+        )
+    return found
+
+
+def _check_same_classes(part: Path, train: Path, names: Sequence[str]) -> None:
+    """Refuse a part of the dataset whose class folders are not those of the training images."""
+    here = {child.name for child in _subfolders(part)}
+    if missing := sorted(set(names) - here):
+        raise UserError(f"{part} has no class folder {missing[0]}, which {train} has.", "Give both the same classes.")
+    if further := sorted(here - set(names)):
+        raise UserError(f"{train} has no class folder {further[0]}, which {part} has.", "Give both the same classes.")
+
+
+def _read_class_folders(class_folders: Sequence[Path], size: int, gray: bool, workers: int) -> LabelledImages:
+    """The images of all files in the folders; the label is the folder's position."""
     image_files: list[Path] = []
     labels: list[int] = []
     for label, class_folder in enumerate(class_folders):
-        files = sorted(file for file in class_folder.iterdir() if file.is_file() and file.name[0] != ".")
+        files = _files(class_folder)
         if not files:
             raise UserError(f"{class_folder} is empty.", "Put pictures in, or remove the folder.")
         image_files += files
         labels += [label] * len(files)
     with ThreadPoolExecutor(workers) as threads:
         images = list(threads.map(partial(_read_picture, size=size, gray=gray), image_files))
-    names = tuple(class_folder.name for class_folder in class_folders)
-    return LabelledImages(torch.stack(images), torch.tensor(labels)), None, names
+    return LabelledImages(torch.stack(images), torch.tensor(labels))
 
 
 def _read_picture(file: Path, size: int, gray: bool) -> Tensor:

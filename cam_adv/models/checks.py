@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from cam_adv.errors import UserError
 from cam_adv.models.generators.base import Generator
+from cam_adv.models.normalized import Normalized
 
 RELATIVE_TOLERANCE = 1e-3
 """Allowed difference of logits for the same images, relative to the largest logit: the order of summation varies."""
@@ -91,8 +92,40 @@ def check_classifier(network: nn.Module, images: Tensor, num_classes: int, name:
 
 
 @torch.no_grad()
+def check_channels(network: nn.Module, images: Tensor, name: str) -> None:
+    """Refuse a network that fails on these images, but not on the same with three channels for one, or one for three.
+
+    Args:
+        network: in evaluation mode.
+        images: a few images `(N, C, H, W)`.
+        name: for the messages, as the user configured it.
+
+    Raises:
+        UserError: with the number of channels that it reads, and how to give it such images.
+    """
+    channels = images.shape[1]
+    other = images.expand(-1, 3, -1, -1) if channels == 1 else images.mean(dim=1, keepdim=True)
+    with torch.random.fork_rng(devices=[]):
+        if _fails(network, images) and not _fails(network, other):
+            gray = "false" if channels == 1 else "true"
+            raise UserError(
+                f"{name} reads images of {other.shape[1]} channels, but those of the dataset have {channels}.",
+                f"Use dataset.gray={gray} where the dataset has this key (image_folder, torchvision), or a network "
+                "that takes in_channels.",
+            )
+
+
+def _fails(network: nn.Module, images: Tensor) -> bool:
+    try:
+        network(images)
+    except Exception:  # a user-defined network may raise anything
+        return True
+    return False
+
+
+@torch.no_grad()
 def check_pixel_range(network: nn.Module, images: Tensor, labels: Tensor, name: str) -> None:
-    """Check that a trained network expects pixels in [0, 1] rather than in another range.
+    """Check that a trained network expects pixels in [0, 1], or as its mean and std make them, not in another range.
 
     Args:
         network: in evaluation mode, with its weights.
@@ -102,19 +135,24 @@ def check_pixel_range(network: nn.Module, images: Tensor, labels: Tensor, name: 
     Raises:
         UserError: its accuracy is much higher with the same pixels in another range.
     """
-    std, mean = torch.std_mean(images)
-    ranges = {
-        "255 * images": 255 * images,
-        "2 * images - 1": 2 * images - 1,
-        f"(images - {mean:.4f}) / {std:.4f}": (images - mean) / std,
+    channels = images.shape[1]
+    std, mean = (float(value) for value in torch.std_mean(images))
+    normalised = {
+        "255 * images": (0.0, 1 / 255),
+        "2 * images - 1": (0.5, 0.5),
+        f"(images - {mean:.4f}) / {std:.4f}": (mean, std),
     }
-    accuracy = {form: _accuracy(network, scaled, labels) for form, scaled in {"images": images, **ranges}.items()}
+    inner, given = (network, "in [0, 1]") if not isinstance(network, Normalized) else (network.network, "as set up")
+    accuracy = {form: _accuracy(inner, (images - m) / s, labels) for form, (m, s) in normalised.items()}
+    accuracy["images"] = _accuracy(network, images, labels)
     best = max(accuracy, key=lambda form: accuracy[form])
     if accuracy[best] > accuracy["images"] + MIN_ACCURACY_GAIN:
+        keys = zip(("mean", "std"), normalised[best], strict=True)
+        values = (f"model.victim.{key}=[{','.join([f'{value:.4g}'] * channels)}]" for key, value in keys)
         raise UserError(
-            f"{name} is right on {accuracy['images']:.0%} of the validation images with pixels in [0, 1], and on "
+            f"{name} is right on {accuracy['images']:.0%} of the validation images with pixels {given}, and on "
             f"{accuracy[best]:.0%} of them as {best}.",
-            f"Wrap it in a module whose forward returns network({best}).",
+            f"Set {' and '.join(values)}, or the values that it was trained with.",
         )
 
 

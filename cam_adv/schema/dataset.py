@@ -1,11 +1,11 @@
 """`conf/dataset/`: the source of the images, and their split."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from cam_adv.errors import UserError
-from cam_adv.schema.fields import Count, Integer, Name, Seed, Share, StrictModel, Target
+from cam_adv.schema.fields import ClassNumber, Count, Integer, Name, Seed, Share, StrictModel, Target
 
 
 class SplitSettings(StrictModel):
@@ -29,7 +29,9 @@ class DatasetSettings(StrictModel):
     download: bool | None = None
     size: Count | None = None
     gray: bool | None = None
+    set: str | None = None
+    arguments: dict[str, Any] | None = None
     classes: Annotated[Integer, Field(ge=2)] | None
     source: Target
     split: SplitSettings
-    example_pairs: Annotated[list[tuple[Integer, Integer]], Field(min_length=1)]
+    example_pairs: Annotated[list[tuple[ClassNumber, ClassNumber]], Field(min_length=1)]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator
 
 
 def _no_boolean(kind: str) -> BeforeValidator:
@@ -28,6 +28,15 @@ Index = Annotated[Integer, Field(ge=0)]
 Seed = Annotated[Integer, Field(ge=0, lt=2**31)]
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 Key = Annotated[str, Field(pattern=r"^\w+$")]
+
+
+def _name_of_class(value: Any, check_number: ValidatorFunctionWrapHandler) -> Any:
+    """Lets the name of a class pass; a text of digits alone is a number."""
+    return value if isinstance(value, str) and value and not value.isdecimal() else check_number(value)
+
+
+ClassNumber = Annotated[Index, WrapValidator(_name_of_class)]
+"""A class by its number; or by its name, which is replaced by the number once the images are loaded."""
 Kind = Literal["type1", "type2"]
 """Type I: the image changes to another class, and the victim's prediction stays. Type II: the other way round."""
 

@@ -32,8 +32,15 @@ class ClassifierTraining(StrictModel):
 
 
 class VictimSettings(StrictModel):
+    """mean, std: of each channel of the images that the network was trained on; it gets (x − mean) / std.
+    weights: a file with the network's weights, with which a training begins.
+    """
+
     name: Name
     network: Target
+    mean: Annotated[list[Number], Field(min_length=1)] | None = None
+    std: Annotated[list[Positive], Field(min_length=1)] | None = None
+    weights: str | None = None
     training: ClassifierTraining | None
     seed: Seed
 

@@ -5,18 +5,18 @@ from typing import Literal
 from pydantic import model_validator
 
 from cam_adv.errors import UserError
-from cam_adv.schema.fields import Count, Index, StrictModel
+from cam_adv.schema.fields import ClassNumber, Count, StrictModel
 
-TargetRule = Literal["random", "next", "every"] | Index
+TargetRule = Literal["random", "next", "every"] | ClassNumber
 
 
 class SelectionSettings(StrictModel):
     """images: how many of the images that the victim classifies correctly. source: their class, None for all classes.
-    target: y' of each image; see `cam_adv.data.selection.select`.
+    target: y' of each image, a rule or a class; see `cam_adv.data.selection.select`.
     """
 
     images: Count
-    source: Index | None
+    source: ClassNumber | None
     target: TargetRule
 
     @model_validator(mode="after")

@@ -20,9 +20,11 @@ from cam_adv.data.data_module import Augmentation, ImageDataModule
 from cam_adv.data.pixels import to_unit_range
 from cam_adv.data.splits import ImageSplits
 from cam_adv.errors import UserError
-from cam_adv.models.checks import check_classifier, check_generator, check_pixel_range
+from cam_adv.models.checks import check_channels, check_classifier, check_generator, check_pixel_range
 from cam_adv.models.generators.base import Generator
+from cam_adv.models.normalized import Normalized, normalized
 from cam_adv.models.predictions import BATCH
+from cam_adv.models.weights import file_digest, load_weights
 from cam_adv.runtime.devices import uses_gpu
 from cam_adv.runtime.distributed import require_shared_folder, run_on_all_ranks
 from cam_adv.runtime.source_hash import source_hash, targets_in
@@ -161,8 +163,13 @@ class ModelZoo:
         return self._model(role, name, settings, module, training, training.epochs)
 
     def _network(self, settings: VictimSettings | MemberSettings, trained: bool = False) -> nn.Module:
-        network = self._build(settings.network, settings.seed)
-        check_classifier(network, self._few(), self.splits.num_classes, settings.network["_target_"], trained)
+        network, name = self._build(settings.network, settings.seed), settings.network["_target_"]
+        check_channels(network, self._few(), name)
+        if isinstance(settings, VictimSettings):
+            if settings.weights is not None:
+                load_weights(network, settings.weights, name)
+            network = normalized(network, settings.mean, settings.std, self.splits.image_shape[0])
+        check_classifier(network, self._few(), self.splits.num_classes, name, trained)
         return network
 
     def _few(self) -> Tensor:
@@ -232,6 +239,8 @@ class ModelZoo:
             "seed": settings.seed,
             "precision": self.hardware.precision,
         }
+        if isinstance(settings, VictimSettings):
+            recipe |= _given(settings)
         return ModelHandle(
             title=f"{role} {name}",
             network=network,
@@ -279,6 +288,16 @@ class ModelZoo:
         if isinstance(network, Generator) and trainer.is_global_zero:
             write_generator_images(network.eval(), training.splits.validation.images, folder)
         return {name.removeprefix("test/"): value for name, value in metrics.items()}
+
+
+def _given(settings: VictimSettings) -> dict[str, Any]:
+    """What a victim's recipe has in addition, where these keys are set; without them it is as it was before them."""
+    given: dict[str, Any] = {}
+    if settings.weights is not None:
+        given["weights"] = file_digest(settings.weights)
+    if settings.mean is not None or settings.std is not None:
+        given |= {"mean": settings.mean, "std": settings.std, "normalized": source_hash(Normalized)}
+    return given
 
 
 def has_batch_statistics(module: nn.Module) -> bool:

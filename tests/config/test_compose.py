@@ -33,8 +33,13 @@ REQUIRED = {
     "own": ["model.victim.network._target_=cam_adv.models.victims.LeNet"],
     "train": ["role=victim"],
     "reading": ["run=somewhere"],
+    "dataset=torchvision": ["dataset.set=CIFAR10"],
+    "model/victim=torchvision": ["model.victim.network.name=resnet18"],
 }
 """Values that a choice leaves to the user."""
+
+OWN_NAMES = {"dataset=torchvision": "CIFAR10", "model/victim=torchvision": "torchvision_resnet18"}
+"""Names of choices that are called after those values."""
 
 
 def names(group: str) -> list[str]:
@@ -48,11 +53,11 @@ class TestShippedConfigs:
 
     @pytest.mark.parametrize(("group", "name"), CHOICES, ids=lambda part: part)
     def test_choice_is_valid_and_names_itself(self, group: str, name: str) -> None:
-        config = compose([f"{group}={name}", *REQUIRED.get(name, [])])
+        config = compose([f"{group}={name}", *REQUIRED.get(f"{group}={name}", REQUIRED.get(name, []))])
         settings_from(config)
         node = config if group == "experiment" else OmegaConf.select(config, group.replace("/", "."))
         if group != "hardware":
-            assert node.name == name
+            assert node.name == OWN_NAMES.get(f"{group}={name}", name)
 
     @pytest.mark.parametrize("experiment", names("experiment"))
     @pytest.mark.parametrize("attack", ["type1", "pgd"])
@@ -107,8 +112,10 @@ INVALID = [
     (["attack.batch_size=-3"], "attack.batch_size=-3", "greater than or equal to 1"),
     (["attack.confidence=1"], "attack.confidence=1", "less than 1"),
     (["attack.confidence=90%"], "attack.confidence=90%", "valid number"),
-    (["selection.target=seven"], "selection.target=seven", "'random', 'next' or 'every'"),
-    (["selection.target=seven"], "selection.target=seven", "valid integer"),
+    (["selection.target=2.5"], "selection.target=2.5", "'random', 'next' or 'every'"),
+    (["selection.target=2.5"], "selection.target=2.5", "valid integer"),
+    (["selection.target=true"], "selection.target=True", "valid integer"),
+    (["selection.source="], "selection.source=", "valid integer"),
     (["selection.target=-1"], "selection.target=-1", "greater than or equal to 0"),
     (["selection.target=10"], "selection.target=10, but mnist_5k has no such class", "0 to 9"),
     (["selection.source=10"], "selection.source=10, but mnist_5k has no such class", "0 to 9"),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cam_adv.errors import UserError
 from cam_adv.models.checks import check_classifier, check_pixel_range, finite_difference_agreement
+from cam_adv.models.normalized import Normalized
 from cam_adv.models.victims import MLP, GapCNN, LeNet
 
 IMAGES = torch.rand(8, 1, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -147,10 +148,16 @@ def test_command_reports_masked_victim(command: Callable[..., CommandResult], ti
 
 
 @pytest.mark.parametrize(
-    ("expects", "named"),
-    [(lambda x: x / 255, "255 * images"), (lambda x: (x + 1) / 2, "2 * images - 1"), (lambda x: x, None)],
+    ("expects", "named", "remedy"),
+    [
+        (lambda x: x / 255, "255 * images", "model.victim.mean=[0] and model.victim.std=[0.003922]"),
+        (lambda x: (x + 1) / 2, "2 * images - 1", "model.victim.mean=[0.5] and model.victim.std=[0.5]"),
+        (lambda x: x, None, ""),
+    ],
 )
-def test_check_pixel_range_detects_other_range(expects: Callable[[Tensor], Tensor], named: str | None) -> None:
+def test_check_pixel_range_detects_other_range(
+    expects: Callable[[Tensor], Tensor], named: str | None, remedy: str
+) -> None:
     """A classifier of dark and bright images that is always right if the pixels are in the range that it expects."""
     labels = torch.arange(40) % 2
     images = (0.3 + 0.4 * labels)[:, None, None, None] + 0.05 * torch.rand(40, 1, 4, 4)
@@ -166,4 +173,20 @@ def test_check_pixel_range_detects_other_range(expects: Callable[[Tensor], Tenso
         with pytest.raises(UserError, match="is right on 50% of the validation images") as refusal:
             check_pixel_range(BrightnessClassifier(), images, labels, "mine.Net")
         assert f"100% of them as {named}." in refusal.value.what
-        assert refusal.value.remedy == f"Wrap it in a module whose forward returns network({named})."
+        assert refusal.value.remedy == f"Set {remedy}, or the values that it was trained with."
+
+
+def test_check_pixel_range_names_what_to_set_in_place_of_a_wrong_normalisation() -> None:
+    """A network of pixels in [-1, 1] that was given the mean and std of pixels in [0, 255]."""
+    labels = torch.arange(40) % 2
+    images = (0.3 + 0.4 * labels)[:, None, None, None] + 0.05 * torch.rand(40, 1, 4, 4)
+
+    class Balance(nn.Module):
+        def forward(self, batch: Tensor) -> Tensor:
+            mean = batch.mean(dim=(1, 2, 3))
+            return torch.stack([(mean + 0.4).abs(), (mean - 0.4).abs()], dim=1).neg()
+
+    check_pixel_range(Normalized(Balance(), [0.5], [0.5]), images, labels, "mine.Net")
+    with pytest.raises(UserError, match="50% of the validation images with pixels as set up") as refusal:
+        check_pixel_range(Normalized(Balance(), [0], [1 / 255]), images, labels, "mine.Net")
+    assert refusal.value.remedy.startswith("Set model.victim.mean=[0.5] and model.victim.std=[0.5]")
