@@ -58,7 +58,8 @@ def _print_rates(heading: str, first_column: str, rates: Mapping[str, Rate]) -> 
     table.add_column("rate", justify="right")
     table.add_column("95% interval", justify="right")
     for name, rate in rates.items():
-        table.add_row(name, f"{rate.rate:.1%}", f"{rate.low:.1%} to {rate.high:.1%}")
+        interval = "" if rate.low == rate.high else f"{rate.low:.1%} to {rate.high:.1%}"
+        table.add_row(name, f"{rate.rate:.1%}", interval)
     Console().print(table)
 
 
