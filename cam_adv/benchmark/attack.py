@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from cam_adv.api import load
 from cam_adv.attacks.base import BoundAttack
-from cam_adv.attacks.latent.attack import LatentAttack
+from cam_adv.attacks.latent.attack import LatentAttack, Prepared
 from cam_adv.attacks.runner import run_attack
 from cam_adv.benchmark.comparison import Comparison, compare, compare_pairs, timed
 from cam_adv.benchmark.machine import count_flops, peak_memory
@@ -149,18 +149,25 @@ def _step(context: StudyContext, case: str, repeats: int) -> Comparison:
     z0 = generator.encode(x).mean
     eps = torch.randn(config.latent_noise.samples, z0.shape[1], generator=torch.Generator().manual_seed(0))
     repeated_target = target.repeat_interleave(len(eps))
+    assert isinstance(attack.prepared, Prepared)  # that of a latent attack
+    density = attack.prepared.density
 
     def bare() -> None:
-        z = z0.clone().requires_grad_()
+        z, delta = z0.clone().requires_grad_(), torch.zeros_like(x).requires_grad_()
+        variables = [z, delta] if config.residual.eps > 0 else [z]
         for step in range(STEPS + 1):  # the attack also evaluates the code after its last step
             images = generator.decode(z)
+            if config.residual.eps > 0:
+                images = (images + delta).clamp(0, 1)
             loss = functional.cross_entropy(victim(images), y, reduction="sum")
             cloud = (z[:, None] + eps).flatten(0, 1)
             loss = loss + functional.cross_entropy(generator.classifier(cloud), repeated_target, reduction="sum")
             loss = loss + functional.softplus(-generator.discriminator(z)).sum()
+            if density is not None:
+                loss = loss + density.excess(z, target).sum()
             for proxy in [proxies[step % len(proxies)]] if len(proxies) else []:
                 loss = loss + functional.cross_entropy(proxy(images), target, reduction="sum")
-            torch.autograd.grad(loss, z)
+            torch.autograd.grad(loss, variables)
 
     for network in attack.networks:
         network.requires_grad_(False)
