@@ -10,7 +10,7 @@ from torch import Tensor
 from cam_adv.errors import UserError
 
 NOTHING = -1
-"""The label of a reader who saw none of the classes."""
+"""What is read in a picture of none of the classes, by a person or by the judge."""
 
 
 @dataclass(frozen=True)

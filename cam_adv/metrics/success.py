@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cam_adv.models.judge import NOTHING
+from cam_adv.data.human_labels import NOTHING
 
 
 @dataclass(frozen=True)

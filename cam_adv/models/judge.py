@@ -8,12 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cam_adv.data.human_labels import NOTHING
 from cam_adv.data.splits import LabelledImages
 from cam_adv.models.penultimate import penultimate_features
 from cam_adv.models.predictions import batched_apply
-
-NOTHING = -1
-"""What the judge reads in a picture that is not plausible as any class."""
 
 
 def reading_text(reading: int, class_names: Sequence[str]) -> str:

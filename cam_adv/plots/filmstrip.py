@@ -12,7 +12,8 @@ from matplotlib.textpath import text_to_path
 from torch import Tensor
 from torch.nn import functional
 
-from cam_adv.models.judge import NOTHING, reading_text
+from cam_adv.data.human_labels import NOTHING
+from cam_adv.models.judge import reading_text
 from cam_adv.plots.style import GRAY, HEADING_SIZE
 
 DISAGREEMENT_COLOR = "#C04A00"  # vermilion: safe for all kinds of colour vision beside black and the CAM's blue

@@ -2,8 +2,8 @@
 
 import torch
 
+from cam_adv.data.human_labels import NOTHING
 from cam_adv.metrics.success import type1_verdict, type2_verdict
-from cam_adv.models.judge import NOTHING
 
 
 def answers(verdict: object) -> dict[str, list[int]]:

@@ -9,8 +9,9 @@ from conftest import texture_images
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cam_adv.data.human_labels import NOTHING
 from cam_adv.data.splits import LabelledImages
-from cam_adv.models.judge import NOTHING, Judge, product_of_experts, reading_text
+from cam_adv.models.judge import Judge, product_of_experts, reading_text
 from cam_adv.models.penultimate import penultimate_features
 
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ from matplotlib.colors import same_color
 from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
 
-from cam_adv.models.judge import NOTHING
+from cam_adv.data.human_labels import NOTHING
 from cam_adv.plots import animation, filmstrip
 from cam_adv.plots.filmstrip import Frame
 from cam_adv.plots.save import save_figure

@@ -8,7 +8,7 @@ import torch
 from matplotlib.colors import same_color
 from PIL import Image
 
-from cam_adv.models.judge import NOTHING
+from cam_adv.data.human_labels import NOTHING
 from cam_adv.plots import image_grid
 from cam_adv.plots.save import save_figure
 

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from cam_adv.attacks.result import AttackResult
+from cam_adv.data.human_labels import NOTHING
 from cam_adv.metrics.distances import Distances
 from cam_adv.metrics.evaluation import AttackEvaluation
 from cam_adv.metrics.evaluator import Predictions
 from cam_adv.metrics.success import type1_verdict
-from cam_adv.models.judge import NOTHING
 
 NAMES = ("dots", "häuser", "wide stripes")
 COUNT, LATENT_SIZE = 5, 3

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from cam_adv.data.human_labels import NOTHING
 from cam_adv.data.splits import LabelledImages
 from cam_adv.metrics.evaluator import Evaluator, Predictions
-from cam_adv.models.judge import NOTHING
 from cam_adv.models.predictions import batched_apply
 from cam_adv.schema.fields import Index, StrictModel, UnitShare
 

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cam_adv.data.human_labels import NOTHING
 from cam_adv.metrics.intervals import Interval, Rate, newcombe, wilson
 from cam_adv.metrics.roc import ScoredImages, auc_interval, roc_curve, threshold_at_fpr
-from cam_adv.models.judge import NOTHING
 from cam_adv.schema.fields import Kind
 from cam_adv.studies.attack_comparison.config import AttackComparisonConfig
 from cam_adv.studies.attack_comparison.scores import Scores

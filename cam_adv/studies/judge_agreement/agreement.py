@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from cam_adv.data.human_labels import HumanLabels
+from cam_adv.data.human_labels import NOTHING, HumanLabels
 from cam_adv.data.splits import LabelledImages
 from cam_adv.metrics.intervals import Rate, wilson
-from cam_adv.models.judge import NOTHING, Judge
+from cam_adv.models.judge import Judge
 
 TEXTS = {
     "real_accepted": "real test images: the judge reads a class",

@@ -8,9 +8,10 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from cam_adv.data.human_labels import NOTHING
 from cam_adv.errors import UserError
 from cam_adv.schema.fields import Integer, NotNegative, StrictModel
-from cam_adv.studies.reading.key import NOTHING, Key
+from cam_adv.studies.reading.key import Key
 
 DOWNLOAD = "Give the JSON file that the page of this run downloads at its end, unchanged."
 

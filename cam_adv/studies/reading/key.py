@@ -15,9 +15,6 @@ from cam_adv.schema.fields import Index, Integer, Kind, StrictModel
 PictureKind = Literal["x_adv", "x", "start_image", "reconstruction"]
 """x', the real image x, G(start) and G(mu(x)), by the names of their tensors in `attack.safetensors`."""
 
-NOTHING = -1
-"""The answer "none of these classes"."""
-
 
 class Picture(StrictModel):
     """What is shown at one position of the page.

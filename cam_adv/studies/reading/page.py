@@ -9,8 +9,8 @@ from string import ascii_lowercase, digits
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
+from cam_adv.data.human_labels import NOTHING
 from cam_adv.runtime.atomic_files import write_atomically
-from cam_adv.studies.reading.key import NOTHING
 
 CLASS_KEYS = digits + ascii_lowercase
 

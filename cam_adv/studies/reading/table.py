@@ -17,11 +17,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cam_adv.data.human_labels import NOTHING
 from cam_adv.metrics.bootstrap import bca_interval, bootstrap_counts
 from cam_adv.metrics.intervals import Rate, wilson
 from cam_adv.studies.reading.agreement import Agreement, reader_agreement
 from cam_adv.studies.reading.answers import Reader
-from cam_adv.studies.reading.key import NOTHING, Key, Picture, PictureKind
+from cam_adv.studies.reading.key import Key, Picture, PictureKind
 
 KINDS: tuple[PictureKind, ...] = ("x_adv", "start_image", "reconstruction", "x")
 NO_WIDTH = 1e-9
@@ -81,7 +82,7 @@ def make_table(
     seconds = torch.stack([reader.seconds for reader in readers], dim=1)
 
     def share(hits: Tensor, cluster: Tensor) -> Rate:
-        return clustered_rate(hits, cluster, n_resamples, level, generator)
+        return bootstrapped_rate(hits, cluster, n_resamples, level, generator)
 
     kinds, judge = {}, None
     for kind in KINDS:
@@ -110,7 +111,9 @@ def make_table(
     )
 
 
-def clustered_rate(hits: Tensor, cluster: Tensor, n_resamples: int, level: float, generator: torch.Generator) -> Rate:
+def bootstrapped_rate(
+    hits: Tensor, cluster: Tensor, n_resamples: int, level: float, generator: torch.Generator
+) -> Rate:
     """The share of hits with its BCa interval, or Wilson's where the bootstrap has no width: see the module.
 
     Args:

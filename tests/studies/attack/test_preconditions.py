@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cam_adv.data.human_labels import NOTHING
 from cam_adv.data.splits import LabelledImages
 from cam_adv.metrics.evaluator import Evaluator, Predictions
 from cam_adv.models.generators.base import Generator
-from cam_adv.models.judge import NOTHING, Judge, Reading
+from cam_adv.models.judge import Judge, Reading
 from cam_adv.studies.attack.preconditions import Preconditions, PreconditionSettings
 
 CPU = torch.device("cpu")

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from cam_adv.data.human_labels import NOTHING
 from cam_adv.metrics.intervals import newcombe, wilson
-from cam_adv.models.judge import NOTHING
 from cam_adv.studies.attack_comparison.config import AttackComparisonConfig, DetectorConfig, PerturbedPixelsConfig
 from cam_adv.studies.attack_comparison.operating_point import AttackedImages, ClassCurves, class_curves
 from cam_adv.studies.attack_comparison.report import verdict_texts

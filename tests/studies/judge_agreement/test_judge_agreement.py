@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from cam_adv.data.human_labels import HumanLabels
+from cam_adv.data.human_labels import NOTHING, HumanLabels
 from cam_adv.data.splits import LabelledImages
 from cam_adv.metrics.intervals import wilson
-from cam_adv.models.judge import NOTHING, Judge, Reading
+from cam_adv.models.judge import Judge, Reading
 from cam_adv.studies.judge_agreement.agreement import TEXTS, judge_agreement
 
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ from cam_adv.metrics.intervals import wilson
 from cam_adv.studies.reading.agreement import Agreement, reader_agreement
 from cam_adv.studies.reading.answers import Reader
 from cam_adv.studies.reading.key import Key, Picture, PictureKind
-from cam_adv.studies.reading.table import ReadingTable, clustered_rate, make_table
+from cam_adv.studies.reading.table import ReadingTable, bootstrapped_rate, make_table
 
 
 def picture(kind: PictureKind, cluster: int = 0, judge: int = 1, repeat_of: int | None = None) -> Picture:
@@ -127,7 +127,7 @@ class TestClusteredRate:
     def test_equals_hierarchical_bootstrap_where_clusters_have_one_size(self) -> None:
         generator = torch.Generator().manual_seed(0)
         hits, cluster = torch.rand(60, 3, generator=generator) < 0.4, torch.arange(60) // 3
-        found = clustered_rate(hits, cluster, 500, 0.9, torch.Generator().manual_seed(1))
+        found = bootstrapped_rate(hits, cluster, 500, 0.9, torch.Generator().manual_seed(1))
         reader = torch.arange(3).repeat(60)
         expected = hierarchical_bootstrap(
             hits.flatten().double(),
@@ -142,17 +142,17 @@ class TestClusteredRate:
 
     def test_rate_is_of_pictures_where_clusters_differ_in_size(self) -> None:
         hits = torch.tensor([True, True, True, False])[:, None]
-        assert clustered_rate(hits, torch.tensor([5, 5, 5, 2]), 100, 0.95, torch.Generator()).rate == 0.75
+        assert bootstrapped_rate(hits, torch.tensor([5, 5, 5, 2]), 100, 0.95, torch.Generator()).rate == 0.75
 
     @pytest.mark.parametrize("hit", [True, False])
     def test_unanimous_rate_has_wilsons_interval_over_clusters(self, hit: bool) -> None:
         """Twelve readings in three clusters."""
-        rate = clustered_rate(torch.full((6, 2), hit), torch.arange(6) // 2, 100, 0.95, torch.Generator())
+        rate = bootstrapped_rate(torch.full((6, 2), hit), torch.arange(6) // 2, 100, 0.95, torch.Generator())
         assert rate == wilson(3 * hit, 3)
 
     def test_single_cluster_of_one_reader_tells_little(self) -> None:
         hits = torch.tensor([True, True, False])[:, None]
-        rate = clustered_rate(hits, torch.zeros(3, dtype=torch.int64), 100, 0.95, torch.Generator())
+        rate = bootstrapped_rate(hits, torch.zeros(3, dtype=torch.int64), 100, 0.95, torch.Generator())
         assert rate.rate == pytest.approx(2 / 3)
         assert rate.high - rate.low > 0.7
 
@@ -166,7 +166,7 @@ class TestClusteredRate:
         )
         for _ in range(200):
             hits = (torch.rand(40, generator=generator) < 0.4).repeat_interleave(5)[:, None]
-            rate = clustered_rate(hits, cluster, 300, 0.95, generator)
+            rate = bootstrapped_rate(hits, cluster, 300, 0.95, generator)
             covered += rate.low <= 0.4 <= rate.high
             plain = wilson(int(hits.sum()), 200)
             covered_unclustered += plain.low <= 0.4 <= plain.high
