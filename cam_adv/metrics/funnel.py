@@ -11,7 +11,7 @@ BESIDE = ("judge_reads_source", "judge_reads_nothing")
 """Further keys: what the judge reads instead."""
 
 ATTEMPTED = Rate(1.0, 1.0, 1.0)
-"""The share of the attempted images that were attempted: the begin of the funnel, no estimate."""
+"""The share of the attempted images that were attempted: where the funnel begins, no estimate."""
 
 QUESTIONS = (*FUNNEL, *BESIDE)
 

@@ -1,7 +1,8 @@
 """Study `attack`: attack test images, judge and explain the adversarial images, and draw them."""
 
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import torch
@@ -106,10 +107,7 @@ class AttackStudy(Study):
             "median_norm": evaluation.on_x_adv.codes.norm(dim=1).median().item(),
             **({} if evaluation.residual is None else {"median_residual": _median_norm(evaluation.residual)}),
             **evaluation.distances.summary(),
-            **{
-                f"from_{start}": int((result.start == number).sum())
-                for number, start in enumerate(attack.start_names)
-            },
+            **{f"from_{start}": count for start, count in count_starts(result.start, attack.start_names).items()},
         }
         names, folder = splits.class_names, context.folder
         write_attack(evaluation, selection.index, folder / "attack.safetensors")
@@ -121,6 +119,13 @@ class AttackStudy(Study):
         print_attack(attack.kind, f"{attack.name} on {settings.dataset.name}", rates, figures)
         context.write_json(SUMMARY, summary)
         return rates["success"].rate
+
+
+def count_starts(start: Tensor, names: Sequence[str]) -> Counter[str]:
+    """How many results came from the starts of each name, which several starts may share."""
+    counts = Counter(dict.fromkeys(names, 0))
+    counts.update(names[number] for number in start.tolist())
+    return counts
 
 
 def _median_norm(images: Tensor) -> float:

@@ -21,6 +21,7 @@ from cam_adv.data.splits import ImageSplits
 from cam_adv.metrics.funnel import QUESTIONS
 from cam_adv.models.generators.svae import SVAE
 from cam_adv.models.judge import reading_text
+from cam_adv.studies.attack.study import count_starts
 
 pytestmark = pytest.mark.slow
 
@@ -423,3 +424,9 @@ class TestOtherRuns:
             assert written["rate"] == pytest.approx(answer.double().mean().item()), question
             interval = clustered_interval(answer.double().numpy(), cluster.numpy())
             assert [written["low"], written["high"]] == pytest.approx(interval, abs=1e-6), question
+
+
+def test_starts_of_one_name_are_counted_together() -> None:
+    counts = count_starts(torch.tensor([0, 2, 1, 0]), ["real_image", "mean", "real_image"])
+    assert counts == {"real_image": 3, "mean": 1}
+    assert count_starts(torch.tensor([0]), ["mean", "real_image"]) == {"mean": 1, "real_image": 0}
