@@ -140,6 +140,11 @@ def tiny_overrides(image_folder: Path) -> list[str]:
     training = ["epochs=6", "batch_size=16", "learning_rate=0.01"]
     return [
         "dataset=image_folder",
+        "model/victim=gap_cnn",
+        "model/generator=svae_gan",
+        "model/judge=ensemble",
+        "model/surrogates=default",
+        "attack=type1",
         f"dataset.root={image_folder}",
         "dataset.size=16",
         "dataset.example_pairs=[[0,1]]",

@@ -54,7 +54,7 @@ def without(tiny: Sequence[str], *keys: str) -> list[str]:
 @pytest.fixture(scope="module")
 def pixel(tiny: list[str]) -> list[str]:
     """The tiny study's settings that an attack on pixels has."""
-    return without(tiny, "attack.")
+    return without(tiny, "attack")
 
 
 def test_attack_perturbs_in_a_sweep_and_a_resumed_sweep_does_nothing_twice(folder: Path, pixel: list[str]) -> None:
@@ -97,7 +97,7 @@ def test_study_is_swept(folder: Path, tiny: list[str]) -> None:
 
 
 def test_generator_is_trained_once_and_attacked_through_in_a_sweep(folder: Path, tiny: list[str]) -> None:
-    settings = without(tiny, "model.generator.network.")
+    settings = without(tiny, "model/generator", "model.generator.network.")
     run(folder, settings, "model/generator=dense_vae", "-m", "seed=1,2", "hydra.sweep.dir=dense")
     summaries = [json.loads(path.read_text()) for path in folder.glob("dense/*/summary.json")]
     assert [summary["images"] for summary in summaries] == [12, 12]

@@ -209,4 +209,15 @@ def _classifier(network: nn.Module) -> ClassifierModule:
 
 def _svae() -> SVAEGAN:
     network = SVAE(1, 10, (28, 28), latent_size=48, width=32, hidden=256).to(memory_format=torch.channels_last)
-    return SVAEGAN(network, 1 + EPOCHS, 0, LEARNING_RATE, 1.0, 1.0, 0)
+    return SVAEGAN(
+        network,
+        svae_epochs=1 + EPOCHS,
+        discriminator_epochs=0,
+        learning_rate=LEARNING_RATE,
+        pixels="bernoulli",
+        kl_weight=1.0,
+        f2_weight=1.0,
+        feature_weight=0.0,
+        feature_width=1,
+        seed=0,
+    )

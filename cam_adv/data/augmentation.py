@@ -1,14 +1,25 @@
-"""Random small affine transforms of a whole batch at once."""
+"""Random small affine transforms and changes of brightness, of a whole batch at once."""
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+Padding = Literal["zeros", "border"]
 
-def random_affine(images: Tensor, draws: Tensor, shift: float, rotation: float, scale: float, shear: float) -> Tensor:
-    """Shift, rotate, scale and shear each image by its own draw; pixels from outside the image are black.
+
+def random_affine(
+    images: Tensor,
+    draws: Tensor,
+    shift: float,
+    rotation: float,
+    scale: float,
+    shear: float,
+    padding: Padding = "zeros",
+) -> Tensor:
+    """Shift, rotate, scale and shear each image by its own draw.
 
     Args:
         images: `(N, C, H, W)` in [0, 1].
@@ -18,6 +29,7 @@ def random_affine(images: Tensor, draws: Tensor, shift: float, rotation: float, 
         rotation: maximum rotation in degrees.
         scale: maximum relative change of size (0.1: from 90% to 110%).
         shear: maximum shear, in horizontal pixels per vertical pixel.
+        padding: pixels from outside the image are black, or those at the nearest border.
 
     Returns:
         `(N, C, H, W)` in [0, 1].
@@ -35,4 +47,18 @@ def random_affine(images: Tensor, draws: Tensor, shift: float, rotation: float, 
         dim=1,
     ).to(images)
     grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
-    return functional.grid_sample(images, grid, align_corners=False)
+    return functional.grid_sample(images, grid, padding_mode=padding, align_corners=False)
+
+
+def random_brightness(images: Tensor, draws: Tensor, brightness: float) -> Tensor:
+    """Multiply the pixels of each image by its own factor, and clip them to [0, 1].
+
+    Args:
+        images: `(N, C, H, W)` in [0, 1].
+        draws: `(N,)`, uniform in [-1, 1].
+        brightness: maximum relative change (0.2: factors from 0.8 to 1.2).
+
+    Returns:
+        `(N, C, H, W)` in [0, 1].
+    """
+    return (images * (1 + brightness * draws.to(images)).reshape(-1, 1, 1, 1)).clamp(0, 1)

@@ -7,19 +7,37 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 
-from cam_adv.data.augmentation import random_affine
+from cam_adv.data.augmentation import Padding, random_affine, random_brightness
 from cam_adv.data.pixels import to_unit_range
 from cam_adv.data.splits import ImageSplits, LabelledImages
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Maximum random shift in pixels, rotation in degrees, relative scale and shear of a training image."""
+    """Maximum random shift in pixels, rotation in degrees, relative scale, shear and relative change of brightness of
+    a training image, and what pixels from outside the image are.
+    """
 
     shift: float = 0.0
     rotation: float = 0.0
     scale: float = 0.0
     shear: float = 0.0
+    brightness: float = 0.0
+    padding: Padding = "zeros"
+
+    @property
+    def draws_per_image(self) -> int:
+        """How many random numbers an image needs."""
+        return 6 if self.brightness else 5
+
+    def apply(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Augmented images `(N, C, H, W)` in [0, 1].
+
+        Args:
+            draws: `(draws_per_image, N)`, uniform in [-1, 1]: those of `random_affine`, then that of the brightness.
+        """
+        moved = random_affine(images, draws[:5], self.shift, self.rotation, self.scale, self.shear, self.padding)
+        return random_brightness(moved, draws[5], self.brightness) if self.brightness else moved
 
 
 EPOCH_SEED_STRIDE = 100_003
@@ -59,18 +77,18 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         generator = torch.Generator().manual_seed(self.seed)
-        count = len(self.data)
+        count, augmentation = len(self.data), self.augmentation or Augmentation()
         order = torch.randperm(count, generator=generator) if self.shuffle else torch.arange(count)
         device = self.data.images.device
         for batch in range(len(self)):
             global_batch = order[batch * self.batch_size : (batch + 1) * self.batch_size]
             # Drawn for the global batch, so that the augmentation doesn't depend on the number of processes.
-            draws = torch.rand(5, len(global_batch), generator=generator) * 2 - 1
+            draws = torch.rand(augmentation.draws_per_image, len(global_batch), generator=generator) * 2 - 1
             shard = slice(self.rank, None, self.world_size)
             index = global_batch[shard].to(device)
             images = to_unit_range(self.data.images[index])
             if self.augmentation is not None:
-                images = random_affine(images, draws[:, shard], **vars(self.augmentation))
+                images = self.augmentation.apply(images, draws[:, shard])
             yield images, self.data.labels[index]
 
 

@@ -12,6 +12,39 @@ def conv_bn_relu(in_channels: int, out_channels: int, stride: int = 1) -> nn.Seq
     )
 
 
+CHANNELS_PER_GROUP = 8
+"""Channels that `GroupNorm` normalises together."""
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Normalisation within each image (Wu and He 2018, arXiv 1803.08494): no image depends on its batch."""
+    return nn.GroupNorm(max(1, channels // CHANNELS_PER_GROUP), channels)
+
+
+def conv_norm_relu(in_channels: int, out_channels: int) -> nn.Sequential:
+    """A 3×3 convolution that keeps the image size, normalisation within each image, ReLU."""
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 3, padding=1), group_norm(out_channels), nn.ReLU())
+
+
+class PreActivationBlock(nn.Module):
+    """Two 3×3 convolutions, each after normalisation within the image and SiLU, whose output is added to the input
+    (He et al. 2016, arXiv 1603.05027).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *[
+                layer
+                for _ in range(2)
+                for layer in (group_norm(channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1))
+            ]
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps + self.body(maps)
+
+
 class ResidualBlock(nn.Module):
     """Two 3×3 convolutions whose output is added to the input (He et al. 2016)."""
 

@@ -10,21 +10,30 @@ from cam_adv.models.blocks import conv_bn_relu
 
 
 class GapCNN(nn.Module):
-    """Three 3×3 convolutions, global average pooling and one linear layer: a network whose CAM is exact.
+    """3×3 convolutions at three sizes, global average pooling and one linear layer: a network whose CAM is exact.
 
-    Two poolings: 28×28 images give 7×7 feature maps, non-negative, with a receptive field of 18×18 pixels.
+    Two poolings: 28×28 images give 7×7 feature maps, non-negative, with a receptive field of 18×18 pixels for one
+    convolution at each size.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, widths: Sequence[int]) -> None:
-        """`widths`: numbers of channels at full, half and quarter size."""
+    def __init__(self, in_channels: int, num_classes: int, widths: Sequence[int], convolutions: int = 1) -> None:
+        """
+        Args:
+            widths: numbers of channels at full, half and quarter size.
+            convolutions: their number at each size.
+        """
         super().__init__()
         full, half, quarter = widths
+
+        def convolve(before: int, after: int) -> list[nn.Sequential]:
+            return [conv_bn_relu(before, after), *(conv_bn_relu(after, after) for _ in range(convolutions - 1))]
+
         self.features = nn.Sequential(
-            conv_bn_relu(in_channels, full),
+            *convolve(in_channels, full),
             nn.MaxPool2d(2),
-            conv_bn_relu(full, half),
+            *convolve(full, half),
             nn.MaxPool2d(2),
-            conv_bn_relu(half, quarter),
+            *convolve(half, quarter),
         )
         self.classifier = nn.Linear(quarter, num_classes)
 

@@ -1,7 +1,7 @@
 """`conf/model/`: networks and their training."""
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,8 @@ class AugmentationSettings(StrictModel):
     rotation: NotNegative
     scale: Annotated[Number, Field(ge=0, lt=1)]
     shear: NotNegative
+    brightness: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    padding: Literal["zeros", "border"] = "zeros"
 
 
 class ClassifierTraining(StrictModel):

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "completions"),
     [
-        ("cam-adv attack=ty", {"attack=type1", "attack=type1_cam", "attack=type1_latent", "attack=type2_latent"}),
-        ("cam-adv -m model/victim=gap", {"model/victim=gap_cnn", "model/victim=gap_cnn_tiny"}),
+        ("cam-adv attack=type1_", {f"attack=type1_{end}" for end in ("cam", "latent", "photographs")}),
+        ("cam-adv -m model/victim=gap", {f"model/victim=gap_cnn{end}" for end in ("", "_deep", "_tiny")}),
         ("cam-adv attack=type1_cam attack.weights.ca", {"attack.weights.cam="}),
         ("cam-adv study=attack_c", {"study=attack_comparison"}),
         ("cam-adv attack=mi", {"attack=mine"}),

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cam_adv.data.augmentation import random_affine
+from cam_adv.data.augmentation import random_affine, random_brightness
 
 NO_STRENGTHS = {"shift": 0.0, "rotation": 0.0, "scale": 0.0, "shear": 0.0}
 
@@ -35,6 +35,20 @@ def test_random_affine_zero_strengths_returns_input() -> None:
 def test_random_affine_shift_moves_by_whole_pixels(across: int, down: int, expected: list[list[int]]) -> None:
     shifted = affine(IMAGE, [0, 0, 0, across / 2, down / 2], shift=2.0)
     assert torch.allclose(shifted[0, 0] * 16, torch.tensor(expected, dtype=torch.float), atol=1e-4)
+
+
+def test_random_affine_padding_border_repeats_the_nearest_pixel() -> None:
+    draws = torch.tensor([0.0, 0.0, 0.0, 1.0, -1.0]).unsqueeze(1)
+    shifted = random_affine(IMAGE, draws, **(NO_STRENGTHS | {"shift": 1.0}), padding="border")
+    expected = [[2, 3, 4, 4], [2, 3, 4, 4], [6, 7, 8, 8], [10, 11, 12, 12]]
+    assert torch.allclose(shifted[0, 0] * 16, torch.tensor(expected, dtype=torch.float), atol=1e-4)
+
+
+def test_random_brightness_multiplies_each_image_and_clips() -> None:
+    images = torch.tensor([0.0, 0.5, 0.9]).reshape(1, 1, 1, 3).expand(3, 2, 1, 3)
+    changed = random_brightness(images, torch.tensor([-1.0, 0.0, 1.0]), brightness=0.2)
+    expected = torch.tensor([[0.0, 0.4, 0.72], [0.0, 0.5, 0.9], [0.0, 0.6, 1.0]])
+    assert torch.allclose(changed, expected.reshape(3, 1, 1, 3).expand(3, 2, 1, 3))
 
 
 @pytest.mark.parametrize("quarters", [1, -1])

@@ -110,12 +110,12 @@ def edit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Edit], No
 @pytest.mark.parametrize(
     ("change", "renewed"),
     [
-        (("training/svae_gan.py", "* f2 + reconstruction", "* f2 + 2 * reconstruction"), GENERATOR),
+        (("training/svae_gan.py", '* f2 + terms["J_dec"]', '* f2 + 2 * terms["J_dec"]'), GENERATOR),
         (("models/generators/svae.py", 'reduction="none"', 'reduction="sum"'), GENERATOR | {*ATTACKS}),
         (("training/classifier.py", "        return loss\n", "        return 2 * loss\n"), CLASSIFIERS),
         (("training/step_generator.py", "", "\nOTHER = 1\n"), MODELS),
         (("data/augmentation.py", "", "\nOTHER = 1\n"), MODELS),
-        (("models/blocks.py", "", "\nOTHER = 1\n"), CLASSIFIERS | {*ATTACKS}),
+        (("models/blocks.py", "", "\nOTHER = 1\n"), MODELS | {*ATTACKS}),
         (("attacks/latent/objective.py", "", "\nOTHER = 1\n"), {"type1"}),
         (("attacks/latent/penalty.py", "", "\nOTHER = 1\n"), {"type1"}),
         (("attacks/latent/latent_density.py", "", "\nOTHER = 1\n"), {"type1"}),
