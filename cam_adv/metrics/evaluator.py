@@ -56,14 +56,14 @@ class Evaluator:
         """Everything about images `(N, C, H, W)` in [0, 1].
 
         Args:
-            codes: `(N, D)` that f2 classifies; the posterior means of the images where None.
+            codes: `(N, D)` that f2 classifies; those found for the images by `Generator.invert` where None.
         """
         for network in (self.victim, self.judge, self.generator):
             network.to(self.device)  # a Trainer that has finished leaves its networks on the CPU
         logits, maps = self._victim(images)
         reading = self.judge.read(images, self.device)
         if codes is None:
-            codes = batched_apply(lambda part: self.generator.encode(part).mean, images, self.device)
+            codes = batched_apply(lambda part: self.generator.invert(part).mean, images, self.device)
         f2 = batched_apply(lambda part: self.generator.classifier(part).softmax(dim=1), codes, self.device)
         return Predictions(
             victim=logits.softmax(dim=1),

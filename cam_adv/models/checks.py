@@ -1,12 +1,9 @@
-"""Checks of classifiers and generators before they are used: shapes, ranges, determinism and gradients."""
-
-from typing import cast
+"""Checks of classifiers before they are used: shapes, ranges, determinism and gradients."""
 
 import torch
 from torch import Tensor, nn
 
 from cam_adv.errors import UserError
-from cam_adv.models.generators.base import Generator
 from cam_adv.models.normalized import Normalized
 
 RELATIVE_TOLERANCE = 1e-3
@@ -183,34 +180,3 @@ def finite_difference_agreement(network: nn.Module, images: Tensor) -> float:
         ahead, behind = (network(inner + side * step).gather(1, predicted).squeeze(1) for side in (1, -1))
     ratio = (ahead - behind) / (2 * FINITE_DIFFERENCE_STEP * norm)
     return ((ratio - 1).abs() < AGREEMENT_TOLERANCE).double().mean().item()
-
-
-@torch.no_grad()
-def check_generator(network: nn.Module, images: Tensor, num_classes: int, name: str) -> None:
-    """Check that a network can be used as a generator of these images.
-
-    Args:
-        network: in evaluation mode.
-        images: a few images of the dataset `(N, C, H, W)` in [0, 1].
-        num_classes: K.
-        name: for the messages, as the user configured it.
-
-    Raises:
-        UserError: the network lacks a part of `Generator`, or a part returns another shape.
-    """
-    generator = cast(Generator, network)
-    try:
-        codes = generator.encode(images).mean
-        outputs = generator.decode(codes), generator.classifier(codes), generator.discriminator(codes)
-        shapes = [tuple(output.shape) for output in outputs]
-    except Exception as error:  # a user-defined network may raise anything
-        raise UserError(
-            f"{name} is no generator of these images: {type(error).__name__}: {error}.",
-            "Give one with the parts of cam_adv.models.generators.base.Generator, for instance a subclass of it.",
-        ) from error
-    expected = [tuple(images.shape), (len(images), num_classes), (len(images), 1)]
-    if shapes != expected:
-        raise UserError(
-            f"{name} returns images, classes and discriminator logits of shapes {', '.join(map(str, shapes))}.",
-            f"Make them {', '.join(map(str, expected))}.",
-        )

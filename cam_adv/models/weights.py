@@ -1,6 +1,7 @@
-"""A victim's trained weights, from a file of the user's."""
+"""A network's trained weights, from a file of the user's."""
 
 import hashlib
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ WRAPPERS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.", "network.", "model.")
 """What DataParallel, torch.compile, and modules of Lightning put before the name of every weight."""
 
+VICTIM = "model.victim.weights"
+"""Path in the config of the file with a victim's weights."""
+
 NAMED_KEYS = 3
 """Largest number of weights of one kind that an error message names."""
 
@@ -29,22 +33,22 @@ def file_digest(path: str) -> str:
     try:
         return hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()
     except OSError as error:
-        raise _unreadable(path, error.strerror or type(error).__name__) from error
+        raise _unreadable(VICTIM, path, error.strerror or type(error).__name__) from error
 
 
-def load_weights(network: nn.Module, path: str, name: str) -> None:
+def load_weights(network: nn.Module, path: str, name: str, setting: str = VICTIM) -> None:
     """Load a state dict from a file; only tensors and plain values are unpickled.
 
     It may be the value of "state_dict" or "model" in a checkpoint, and its names may begin with "module.".
 
     Args:
         path: of a file of safetensors or of torch.save.
-        name: of the network, for the messages.
+        name: of the network, and setting: path of the file's key in the config, for the messages.
 
     Raises:
         UserError: the file can't be read, or holds no weights of this network.
     """
-    state = _state_dict(path)
+    state = _state_dict(path, setting)
     own = network.state_dict()
     for prefix in PREFIXES:
         if all(key.startswith(prefix) for key in state) and not all(key.startswith(prefix) for key in own):
@@ -62,26 +66,27 @@ def load_weights(network: nn.Module, path: str, name: str) -> None:
     if any(faults.values()):
         listed = "; ".join(f"{what} {_first(keys)}" for what, keys in faults.items() if keys)
         raise UserError(
-            f"model.victim.weights={path} doesn't fit {name}: it {listed}.",
+            f"{setting}={path} doesn't fit {name}: it {listed}.",
             "Give the weights of this very network, with as many classes and channels as the dataset, or the network "
             "that these weights are of.",
         )
     network.load_state_dict(state, strict=False)
 
 
-def _state_dict(path: str) -> dict[str, Tensor]:
+def _state_dict(path: str, setting: str) -> dict[str, Tensor]:
     file = Path(path).expanduser()
     if not file.is_file():
-        raise _unreadable(path, "there is no such file")
+        raise _unreadable(setting, path, "there is no such file")
     try:
         if file.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             content: Any = load_file(file)
         else:
-            content = torch.load(file, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals([Namespace]):  # a checkpoint of timm has its command's arguments
+                content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged or foreign bytes raise many kinds of errors
-        raise _unreadable(path, f"{type(error).__name__}, reading tensors alone") from error
+        raise _unreadable(setting, path, f"{type(error).__name__}, reading tensors alone") from error
     for key in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -89,13 +94,13 @@ def _state_dict(path: str) -> dict[str, Tensor]:
         isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
     )
     if not named or not content:
-        raise _unreadable(path, "it holds no state dict")
+        raise _unreadable(setting, path, "it holds no state dict")
     return dict(content)
 
 
-def _unreadable(path: str, reason: str) -> UserError:
+def _unreadable(setting: str, path: str, reason: str) -> UserError:
     return UserError(
-        f"model.victim.weights={path} can't be read: {reason}.",
+        f"{setting}={path} can't be read: {reason}.",
         "Give a file that torch.save(network.state_dict(), FILE) or safetensors wrote.",
     )
 

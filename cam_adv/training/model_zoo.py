@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -20,12 +21,15 @@ from cam_adv.data.data_module import Augmentation, ImageDataModule
 from cam_adv.data.pixels import to_unit_range
 from cam_adv.data.splits import ImageSplits
 from cam_adv.errors import UserError
-from cam_adv.models.checks import check_channels, check_classifier, check_generator, check_pixel_range
+from cam_adv.models.checks import check_channels, check_classifier, check_pixel_range
+from cam_adv.models.generator_checks import check_generator
 from cam_adv.models.generators.base import Generator
+from cam_adv.models.generators.pretrained import PretrainedGenerator
 from cam_adv.models.normalized import Normalized, normalized
 from cam_adv.models.predictions import BATCH
 from cam_adv.models.weights import file_digest, load_weights
 from cam_adv.runtime.devices import uses_gpu
+from cam_adv.runtime.digest import digest
 from cam_adv.runtime.distributed import require_shared_folder, run_on_all_ranks
 from cam_adv.runtime.source_hash import source_hash, targets_in
 from cam_adv.schema.hardware import HardwareSettings
@@ -184,6 +188,11 @@ class ModelZoo:
                 f"Give a subclass of {Generator.__module__}.{Generator.__name__}.",
             )
         check_generator(network, self._few(), self.splits.num_classes, settings.network["_target_"])
+        if settings.training is None and isinstance(network, PretrainedGenerator):
+            raise UserError(
+                f"model.generator.training is null, but {network.name} has no trained classifier of codes.",
+                "Use the training of model/generator=own.",
+            )
         if settings.training is None:
             return ModelHandle(f"generator {settings.name}", network, None)
         module = settings.training.module(network, settings.seed)
@@ -204,7 +213,12 @@ class ModelZoo:
         arguments = {name: value for name, value in from_dataset.items() if name in parameters and name not in target}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = instantiate(target, **arguments)
+            try:
+                network = instantiate(target, **arguments)
+            except InstantiationException as error:
+                if isinstance(error.__cause__, UserError):
+                    raise error.__cause__ from error
+                raise
         if not isinstance(network, nn.Module):
             raise UserError(
                 f"{target['_target_']} made a {type(network).__name__}, not a torch.nn.Module.",
@@ -241,6 +255,8 @@ class ModelZoo:
         }
         if isinstance(settings, VictimSettings):
             recipe |= _given(settings)
+        if isinstance(network, PretrainedGenerator):
+            recipe |= _pretrained(settings.network, network)
         return ModelHandle(
             title=f"{role} {name}",
             network=network,
@@ -298,6 +314,12 @@ def _given(settings: VictimSettings) -> dict[str, Any]:
     if settings.mean is not None or settings.std is not None:
         given |= {"mean": settings.mean, "std": settings.std, "normalized": source_hash(Normalized)}
     return given
+
+
+def _pretrained(target: dict[str, Any], network: PretrainedGenerator) -> dict[str, Any]:
+    """In the recipe of such a generator: its decoder's weights, and not the inversion, which no training uses."""
+    trained = {key: value for key, value in target.items() if key != "inversion"}
+    return {"network": trained, "decoder": digest({}, network.decoder.state_dict())}
 
 
 def has_batch_statistics(module: nn.Module) -> bool:

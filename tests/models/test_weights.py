@@ -1,5 +1,6 @@
 """A victim's weights from a file: what fits is loaded, however it is wrapped; what doesn't is refused in words."""
 
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ WRAPPED: dict[str, Callable[[State], Any]] = {
     "module.": prefixed("module."),
     "_orig_mod.": prefixed("_orig_mod."),
     "both": lambda weights: {"state_dict": prefixed("module.")(weights)},
+    "timm": lambda weights: {"state_dict": weights, "arch": "resnet18", "epoch": 3, "args": Namespace(lr=0.1)},
     "Lightning": lambda weights: {"state_dict": prefixed("network.")(weights)},
 }
 

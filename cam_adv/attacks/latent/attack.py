@@ -179,7 +179,7 @@ class LatentAttack(Attack):
         generator = _generator(models)
         victim_label, perceived_label = (y, target) if self.kind == "type1" else (target, y)
         with torch.no_grad():
-            encoded = generator.encode(x)
+            encoded = generator.invert(x)
             posterior = Posterior(encoded.mean.to(x.dtype), encoded.std.to(x.dtype))
         cam_constraint = CAMConstraint.of(models.victim, x, victim_label) if self.needs_exact_cam else None
         proxies, penalty = self._proxies(models), instantiate(self.penalty)
@@ -190,7 +190,9 @@ class LatentAttack(Attack):
         for number in range(len(self.init)):
             mean, std = posterior.mean[rows], posterior.std[rows]
             labels = victim_label[rows], perceived_label[rows]
-            codes = self._start(number, x[rows], mean, *labels, prepared.initializer)
+            codes = generator.with_class(
+                self._start(number, x[rows], mean, *labels, prepared.initializer), perceived_label[rows]
+            )
             steps_before = number * self.steps
             objective = LatentObjective(
                 self,
@@ -206,7 +208,7 @@ class LatentAttack(Attack):
             trace = optimize_codes(
                 objective,
                 space.start(codes),
-                partial(_projected, space, mean),
+                partial(_projected, space, generator.with_class(mean, perceived_label[rows])),
                 penalty,
                 self,
                 partial(_shifted, on_step, steps_before),
@@ -311,7 +313,9 @@ class LatentObjective:
         self.proxy_log_probs = posterior.mean.new_empty(len(victim_label), max(1, len(proxies)))
 
     def __call__(self, variables: Tensor, rows: Tensor, step: int) -> Terms:
-        attack, noise, codes = self.attack, self.attack.latent_noise, self.space.codes(variables)
+        attack, noise = self.attack, self.attack.latent_noise
+        # As a constant, so that no gradient reaches the class that a class-conditional generator draws.
+        codes = _generator(self.models).with_class(self.space.codes(variables), self.perceived_label[rows])
         # The draws depend on the seed and the step alone, so that no sample depends on the rest of its batch.
         generator = torch.Generator().manual_seed(self.seed * SEED_STRIDE + step)
         eps = torch.randn((noise.samples, codes.shape[1]), generator=generator).to(codes)

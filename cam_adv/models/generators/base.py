@@ -59,6 +59,17 @@ class Generator(nn.Module):
         """G(mu(x)), `(N, C, H, W)` in [0, 1]."""
         return self.decode(self.encode(images).mean)
 
+    def invert(self, images: Tensor) -> Posterior:
+        """`encode`, with means that are searched for where an encoder's are only a first guess.
+
+        Used for the images that are attacked and evaluated; it may take many steps, and has no gradient.
+        """
+        return self.encode(images)
+
+    def with_class(self, codes: Tensor, labels: Tensor) -> Tensor:
+        """Codes `(N, D)` that are drawn as images of classes `(N,)`; the same codes where `decode` takes no class."""
+        return codes
+
 
 class BernoulliGenerator(Generator):
     """A generator whose pixels are Bernoulli variables: G(z) is their mean. `SVAEGANTraining` trains any such."""

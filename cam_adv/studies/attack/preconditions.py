@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from cam_adv.data.human_labels import NOTHING
+from cam_adv.data.pixels import to_unit_range
 from cam_adv.data.splits import LabelledImages
 from cam_adv.metrics.evaluator import Evaluator, Predictions
 from cam_adv.models.predictions import batched_apply
@@ -33,6 +34,7 @@ class Preconditions:
 
     judge_accepts: share of real test images in which the judge reads a class.
     judge_right: of those, the share that it reads as their label; 0 if there are none.
+    reconstruction_rms: root mean square error of the pixels of their reconstructions, in [0, 1].
     held_out_images, least_held_out_images: with how many the judge was fitted, and with how many it can read nothing.
     """
 
@@ -40,6 +42,7 @@ class Preconditions:
     judge_right: float
     judge_read: float
     reconstruction_read: float
+    reconstruction_rms: float
     active_latents: int
     held_out_images: int
     least_held_out_images: int
@@ -59,6 +62,7 @@ class Preconditions:
             judge_right=_share((on_test.judge_reads == test.labels)[accepted]),
             judge_read=_share(on_test.judge_reads == test.labels),
             reconstruction_read=_share(on_reconstructions.reads == test.labels),
+            reconstruction_rms=(reconstructions - to_unit_range(test.images)).square().mean().sqrt().item(),
             active_latents=int((on_test.codes.var(dim=0) > ACTIVE_VARIANCE).sum()),
             held_out_images=evaluator.judge.held_out,
             least_held_out_images=evaluator.judge.least_held_out,
@@ -87,13 +91,13 @@ class Preconditions:
             found.append(
                 f"{self.active_latents} of the generator's {latents} latents depend on the image: its posterior has "
                 "collapsed, and an attack on codes cannot change the picture. Lower "
-                "model.generator.training.kl_weight."
+                "model.generator.training.kl_weight, or give another generator."
             )
         if self.reconstruction_read < least.reconstruction_read:
             found.append(
                 f"This generator cannot carry this dataset: the judge reads {self.reconstruction_read:.0%} of its "
                 f"reconstructions of test images as their label, less than {least.reconstruction_read:.0%}, so the "
-                "rates of an attack through it say little. Train it longer (model.generator.training.svae_epochs), "
+                "rates of an attack through it say little. Train it longer (model.generator.training), "
                 "make it larger (model.generator.network), or give one that fits (model/generator)."
             )
         return found

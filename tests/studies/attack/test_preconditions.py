@@ -55,8 +55,8 @@ def measured(labels: list[int], judge_reads: list[int], codes: Tensor) -> Precon
 def test_measure_by_hand() -> None:
     """It reads four of five images, three of them rightly; of the reconstructions two are read as their label.
 
-    The reconstructions have levels 0, 1, 0.5, 0 and 1. Of three latents the second has a variance of 0.008 and the
-    third none.
+    The reconstructions of images of level 0 have levels 0, 1, 0.5, 0 and 1: the sum of the squares is 2.25. Of three
+    latents the second has a variance of 0.008 and the third none.
     """
     codes = torch.tensor([[0, 0.2, 7], [-1, 0, 7], [-0.5, 0, 7], [0, 0, 7], [-1, 0, 7]])
     assert measured([0, 1, 1, 1, 0], [0, 1, 1, NOTHING, 1], codes) == Preconditions(
@@ -64,6 +64,7 @@ def test_measure_by_hand() -> None:
         judge_right=0.75,
         judge_read=0.6,
         reconstruction_read=0.4,
+        reconstruction_rms=pytest.approx(0.45**0.5),  # type: ignore[arg-type]
         active_latents=1,
         held_out_images=0,
         least_held_out_images=9,
@@ -94,7 +95,7 @@ def test_judge_that_reads_nothing_is_right_in_none() -> None:
 def test_each_warning_appears_below_its_threshold_alone(name: str, below: float, word: str) -> None:
     """At the thresholds there is none."""
     met = {"judge_accepts": 0.0, "judge_right": 0.0, "judge_read": 0.8, "reconstruction_read": 0.6}
-    met |= {"active_latents": 2, "held_out_images": 39, "least_held_out_images": 39}
+    met |= {"reconstruction_rms": 0.1, "active_latents": 2, "held_out_images": 39, "least_held_out_images": 39}
     assert Preconditions(**met).warnings(LEAST, latents=8) == []
     (warning,) = Preconditions(**(met | {name: below})).warnings(LEAST, latents=8)
     assert word in warning
@@ -103,6 +104,6 @@ def test_each_warning_appears_below_its_threshold_alone(name: str, below: float,
 
 
 def test_all_warnings_at_once() -> None:
-    found = Preconditions(0, 0, 0, 0, 0, 0, 39).warnings(LEAST, latents=8)
+    found = Preconditions(0, 0, 0, 0, 0, 0, 0, 39).warnings(LEAST, latents=8)
     assert len(set(found)) == len(found) == 4
     assert all(warning.endswith(".") for warning in found)
