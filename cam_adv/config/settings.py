@@ -1,5 +1,6 @@
 """The whole config, and the checks that involve several sections."""
 
+import logging
 import unicodedata
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -10,9 +11,11 @@ from cam_adv.attacks.base import Attack
 from cam_adv.errors import UserError
 from cam_adv.schema.component import built
 from cam_adv.schema.run import RunSettings
-from cam_adv.schema.selection import SelectionSettings
+from cam_adv.schema.selection import GENERATED, SelectionSettings
 from cam_adv.schema.wording import nearest
 from cam_adv.studies.base import Study
+
+log = logging.getLogger(__name__)
 
 NAMES_IN_MESSAGE = 20
 """Largest number of class names in an error message."""
@@ -62,7 +65,8 @@ class Settings(RunSettings):
         """These settings with the number of each class that they name.
 
         Args:
-            class_names: of the loaded images. "random", "next" and "every" stay the rules of `selection.target`.
+            class_names: of the loaded images. "random", "next" and "every" stay the rules of `selection.target`, and
+                "generated" stays the source of samples.
 
         Raises:
             UserError: a source, a target or an example pair names a class that is none of these, or the target is the
@@ -74,9 +78,14 @@ class Settings(RunSettings):
 
         source, target = self.selection.source, self.selection.target
         target = target if target in ("random", "next", "every") else number("selection.target", target)
-        selection = SelectionSettings(
-            images=self.selection.images, source=number("selection.source", source), target=target
-        )
+        if source == GENERATED and GENERATED in class_names:
+            log.info(
+                "selection.source=generated means samples of the generator; the class of this name is "
+                "selection.source=%d.",
+                class_names.index(GENERATED),
+            )
+        source = source if source == GENERATED else number("selection.source", source)
+        selection = SelectionSettings(images=self.selection.images, source=source, target=target)
         pairs = [
             tuple(number(f"dataset.example_pairs[{row}][{place}]", pair[place]) for place in (0, 1))
             for row, pair in enumerate(self.dataset.example_pairs)
@@ -98,6 +107,17 @@ class Settings(RunSettings):
                     f"{path} ({attack.name}) needs maps from inside the victim, which hardware.compile=true hides.",
                     "Use hardware.compile=false, or an attack that needs no map.",
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _study_can_attack_samples(self) -> "Settings":
+        if self.selection.source == GENERATED and not self.study.attacks_samples:
+            raise UserError(
+                f"selection.source=generated attacks samples of the generator, but study={self.study.name} is about "
+                "images of the dataset.",
+                "Use study=attack, or another selection.source; a class that is called generated is named by its "
+                "number.",
+            )
         return self
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Which test images are attacked, and the target class of each."""
+"""Which images are attacked, and the target class of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ TargetRule = Literal["random", "next", "every"] | int
 
 @dataclass(frozen=True)
 class Selection:
-    """Positions in the test set, labels y and targets y', each `(N,)` int64."""
+    """Positions among the images that are attacked, labels y and targets y', each `(N,)` int64."""
 
     index: Tensor
     y: Tensor
@@ -78,6 +78,29 @@ def select(
     if target == "random":
         offset = torch.randint(1, num_classes, (count,), generator=generator)
     return Selection(index, y, (y + offset) % num_classes)
+
+
+def draw_pairs(num_classes: int, count: int, target: TargetRule, seed: int) -> Selection:
+    """Draw classes y and y' for pictures that are yet to be made; row i is for picture i.
+
+    Args:
+        num_classes: K.
+        count: number of pictures.
+        target: "random": both uniform; "next": y uniform, y' = y + 1 mod K; "every": each ordered pair (y, y')
+            equally often; a class: y' is that one, y uniform over the others.
+        seed: of the explicit generator.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    index = torch.arange(count)
+    if target == "every":
+        pair = index % (num_classes * (num_classes - 1))
+        y, offset = pair // (num_classes - 1), 1 + pair % (num_classes - 1)
+    else:
+        y = torch.randint(num_classes, (count,), generator=generator)
+        offset = torch.randint(1, num_classes, (count,), generator=generator)
+    if isinstance(target, int):
+        return Selection(index, (target + offset) % num_classes, torch.full_like(y, target))
+    return Selection(index, y, (y + (1 if target == "next" else offset)) % num_classes)
 
 
 def sample_per_class(labels: Tensor, eligible: Tensor, num_classes: int, count: int, seed: int) -> Selection:

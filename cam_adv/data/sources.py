@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
+from cam_adv.data.pictures import square_image
 from cam_adv.data.splits import LabelledImages
 from cam_adv.errors import UserError
 
@@ -154,8 +156,6 @@ def _files(folder: Path) -> list[Path]:
 
 def _holds_classes(folder: Path) -> bool:
     """Whether there are folders inside, and no images beside them."""
-    from PIL import Image
-
     pictures = Image.registered_extensions()
     return bool(_subfolders(folder)) and not any(file.suffix.lower() in pictures for file in _files(folder))
 
@@ -225,19 +225,10 @@ def _read_class_folders(class_folders: Sequence[Path], size: int, gray: bool, wo
 
 def _read_picture(file: Path, size: int, gray: bool) -> Tensor:
     """One image file as `(C, size, size)` uint8."""
-    from PIL import Image, ImageOps
-
     try:
         with Image.open(file) as picture:
-            upright = ImageOps.exif_transpose(picture)
-            if upright.mode == "F":
-                raise ValueError("its pixels are floating-point numbers of unknown range")
-            if upright.mode.startswith("I"):  # 16 bits: Pillow's own conversion would clip, not scale
-                upright = Image.fromarray((np.asarray(upright) / 257).round().astype(np.uint8))
-            square = ImageOps.fit(upright.convert("L" if gray else "RGB"), (size, size))
+            return square_image(picture, size, gray)
     except Exception as error:  # Pillow raises errors of many types on damaged files
         raise UserError(
             f"{file} can't be read as a picture: {error}.", "Remove the file or replace it with a whole one."
         ) from error
-    pixels = torch.from_numpy(np.array(square))
-    return pixels.unsqueeze(0) if gray else pixels.permute(2, 0, 1)

@@ -13,6 +13,9 @@ from cam_adv.metrics.evaluator import Evaluator, Predictions
 from cam_adv.metrics.success import AttackVerdict, type1_verdict, type2_verdict
 from cam_adv.schema.fields import Kind
 
+SAMPLE = "sample of y'"
+"""What x is called in tables and figures of an attack from samples of the generator."""
+
 
 @dataclass(frozen=True)
 class AttackEvaluation:
@@ -20,6 +23,7 @@ class AttackEvaluation:
 
     reconstruction: G(mu(x)), `(N, C, H, W)`.
     start_image, generated: G(start) and G(z), `(N, C, H, W)`; None for an attack without codes.
+    from_samples: whether x is a sample of y' that the generator has drawn, instead of a test image of y.
     """
 
     kind: Kind
@@ -32,6 +36,7 @@ class AttackEvaluation:
     reconstruction: Tensor
     start_image: Tensor | None
     generated: Tensor | None
+    from_samples: bool = False
 
     @property
     def perceived_label(self) -> Tensor:
@@ -58,12 +63,13 @@ class AttackEvaluation:
 
 
 def evaluate_attack(
-    attack: Attack, result: AttackResult, evaluator: Evaluator, splits: ImageSplits
+    attack: Attack, result: AttackResult, evaluator: Evaluator, splits: ImageSplits, from_samples: bool = False
 ) -> AttackEvaluation:
     """Predict every image, judge x', and measure how far it is from x and from real images.
 
     Args:
         splits: the real images that x' is compared with.
+        from_samples: see `AttackEvaluation`.
     """
     on_x = evaluator.predict(result.x, result.z0)
     on_x_adv = evaluator.predict(result.x_adv, result.z)
@@ -81,6 +87,7 @@ def evaluate_attack(
         reconstruction=reconstruction,
         start_image=None if result.z_start is None else evaluator.decode(result.z_start),
         generated=None if result.z is None else evaluator.decode(result.z),
+        from_samples=from_samples,
     )
 
 

@@ -92,17 +92,20 @@ def pixel_interpolation(result: AttackResult, row: int, count: int) -> tuple[Ten
     return images, ["x", *(f"{part:.0%} of the way" for part in share[1:-1].tolist()), "x'"]
 
 
-def latent_frames(result: AttackResult, row: int, count: int, evaluator: Evaluator) -> list[Frame]:
+def latent_frames(
+    result: AttackResult, row: int, count: int, evaluator: Evaluator, x_caption: str = "x"
+) -> list[Frame]:
     """x itself, then `count` frames from G(z0) to x'; see `latent_path_frames`.
 
     Args:
         result: with a path that was recorded at every step.
         row: index of the image.
+        x_caption: what x is called.
     """
     path = latent_path_frames(result, row, count)
     images, generated = path.images(evaluator)
     frames = _frames(
-        torch.cat([result.x[row : row + 1], images]), ["x", *path.captions], int(result.y[row]), evaluator
+        torch.cat([result.x[row : row + 1], images]), [x_caption, *path.captions], int(result.y[row]), evaluator
     )
     if path.residuals is None:
         return frames
@@ -122,21 +125,28 @@ def draw_trace(
     class_names: tuple[str, ...],
     folder: Path,
     kind: str = "type1",
+    from_samples: bool = False,
 ) -> Path:
     """Write one trajectory as a filmstrip and as an animation: `<source>_to_<target>.png` and `.gif` in `folder`.
+
+    From a sample of the target class, which the victim must come to call the source class, they are called
+    `<target>_as_<source>`.
 
     Args:
         frames: x first, then the trajectory.
         source, target: names of the source and the target class.
         kind: "type1" or "type2".
+        from_samples: whether x is a sample of the target class instead of an image of the source class.
 
     Returns:
         The path of the animation.
     """
     chosen = evenly_spaced(len(frames) - 2, FILMSTRIP_FRAMES - 1)
     filmstrip = [frames[0], *(frames[1 + position] for position in chosen)]
-    name = slugify(f"{source}_to_{target}")
+    name = slugify(f"{target}_as_{source}" if from_samples else f"{source}_to_{target}")
     change = f"From {source} to {target}" + ("" if kind == "type1" else ", for the victim")
+    if from_samples:
+        change = f"A sample of {target} that the victim must call {source}"
     heading = f"{change}: predictions of victim and judge, and the CAM of {source}"
     cams = [frame.cam for frame in frames if frame.cam is not None]
     scale = cam_scale(cams) if cams else None  # of all frames, so that filmstrip and animation share it

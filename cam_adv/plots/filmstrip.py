@@ -1,4 +1,4 @@
-"""The trajectory from x to x' as a filmstrip: the images, and below them the CAM of the source class."""
+"""The trajectory from x to x' as a filmstrip: the images, and below them the CAM of y."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Frame:
 
     Attributes:
         image: (C, H, W) in [0, 1], C = 1 or 3.
-        cam: the signed CAM of the source class at the resolution of the victim's feature map, (h, w), or None.
+        cam: the signed CAM of y at the resolution of the victim's feature map, (h, w), or None.
         victim_label, judge_label: the predicted classes, as indices; NOTHING where the judge reads nothing.
         victim_confidence, judge_confidence: their probabilities in [0, 1].
         caption: such as "x", "G(z0)", "step 120" or "x'".
@@ -138,7 +138,7 @@ def draw_scale(axes: Axes, overlay: AxesImage, points: float) -> None:
     low, high = overlay.get_clim()
     bar.set_ticks([low, 0, high], labels=[f"{low:.2g}", "0", f"{high:.2g}"])
     axes.tick_params(labelsize=points, length=2, pad=1.5)
-    bar.set_label("CAM of source class\n(logit units)", size=points, labelpad=2)
+    bar.set_label("CAM of y\n(logit units)", size=points, labelpad=2)
     bar.outline.set_linewidth(0.4)
 
 

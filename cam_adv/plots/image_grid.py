@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from cam_adv.metrics.evaluation import SAMPLE
 from cam_adv.models.judge import reading_text
 from cam_adv.plots.filmstrip import RESIDUAL_LABEL, enlarged_residual, show_image, text_width
 
@@ -27,6 +28,8 @@ def image_grid_figure(
     success: Tensor,
     class_names: Sequence[str],
     generated: Tensor | None = None,
+    from_samples: bool = False,
+    note: str = "",
 ) -> Figure:
     """The grid as a figure: one axes per pair, row by row in the order given.
 
@@ -40,11 +43,14 @@ def image_grid_figure(
         success: whether the attack succeeded, (N,).
         generated: G(z) of an attack with a residual, (N, C, H, W): it and the enlarged residual x' − G(z) stand
             between x and x'.
+        from_samples: whether x is a sample of y' instead of an image of y.
+        note: stands under the grid.
     """
     if len(x) == 0:
         raise ValueError("an image grid needs at least one pair")
+    classes = "{target} as {y}" if from_samples else "{y}→{target}"
     texts = [
-        f"{'✓' if succeeded else '✗'} {class_names[source]}→{class_names[goal]}  "
+        f"{'✓' if succeeded else '✗'} {classes.format(y=class_names[source], target=class_names[goal])}  "
         f"f1 [{class_names[victim]}] {_two_digits(victim_prob)}\n"
         f"judge [{reading_text(reading, class_names)}]"
         for source, goal, victim, victim_prob, reading, succeeded in zip(
@@ -67,7 +73,7 @@ def image_grid_figure(
     pair_width, column_gap, row_gap, margin = max(0.4 * len(shown), widest_text), 0.12, 0.35, 0.06
     pair_height = pair_width * images.shape[2] / images.shape[3]
     width = 2 * margin + columns * (pair_width + column_gap) - column_gap
-    below = 0.4  # two lines of text under the last row, and the note
+    below = 0.5  # two lines of text under the last row, then the key and the note
     height = 2 * margin + rows * (pair_height + row_gap) - row_gap + below
     figure = Figure(figsize=(width, height))
     grid = figure.add_gridspec(
@@ -80,8 +86,10 @@ def image_grid_figure(
         wspace=column_gap / pair_width,
         hspace=row_gap / pair_height,
     )
-    order = "x | x'" if generated is None else f"x | G(z) | {RESIDUAL_LABEL} | x'"
-    figure.text(margin / width, margin / height, f"{order}. f1: the victim. ✓: success.", size=TEXT_SIZE)
+    first = f"{SAMPLE}, which the victim must call y" if from_samples else "x"
+    order = f"{first} | x'" if generated is None else f"{first} | G(z) | {RESIDUAL_LABEL} | x'"
+    key = f"{order}. f1: the victim. ✓: success."
+    figure.text(margin / width, margin / height, f"{key}\n{note}", size=TEXT_SIZE, va="bottom")
     for position, (image, text, succeeded) in enumerate(zip(images, texts, success.tolist(), strict=True)):
         axes = figure.add_subplot(grid[divmod(position, columns)])
         show_image(axes, image)

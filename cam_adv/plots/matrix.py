@@ -24,8 +24,15 @@ def with_totals(counts: Tensor) -> Tensor:
     return torch.cat([rows, rows.sum(dim=0, keepdim=True)])
 
 
-def matrix_figure(successes: Tensor, attempts: Tensor, class_names: Sequence[str], heading: str) -> Figure:
-    """The matrix as a figure: rows are source classes y, columns target classes y'.
+def matrix_figure(
+    successes: Tensor,
+    attempts: Tensor,
+    class_names: Sequence[str],
+    heading: str,
+    row_label: str = "source class y",
+    column_label: str = "target class y′",
+) -> Figure:
+    """The matrix as a figure: rows are classes y, columns classes y'.
 
     The colour scale is always [0, 1]. The last row and column pool the attempts of their column and row. Cells
     without an attempt are blank.
@@ -53,8 +60,8 @@ def matrix_figure(successes: Tensor, attempts: Tensor, class_names: Sequence[str
 
     image = axes.imshow(rates.numpy(), cmap="cividis", vmin=0, vmax=1)
     axes.set_title(heading, size=HEADING_SIZE, weight="bold", loc="left", pad=6)
-    axes.set_ylabel("source class y", size=8)
-    axes.set_xlabel("target class y′", size=8)
+    axes.set_ylabel(row_label, size=8)
+    axes.set_xlabel(column_label, size=8)
     axes.set_xticks(ticks, [labels[i] for i in ticks], size=7, rotation=90 if rotated else 0)
     axes.set_yticks(ticks, [labels[i] for i in ticks], size=7)
     axes.tick_params(length=0, pad=3)

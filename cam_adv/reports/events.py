@@ -64,7 +64,7 @@ def _write_images(writer: SummaryWriter, evaluation: AttackEvaluation, evaluator
     result = evaluation.result
     shown = torch.tensor(evenly_spaced(len(result) - 1, SHOWN))
     grids = {
-        "x": result.x[shown],
+        "sample" if evaluation.from_samples else "x": result.x[shown],
         "reconstruction": evaluator.decode(evaluation.on_x.codes[shown]),
         "x_adv": result.x_adv[shown],
         "prior_samples": evaluator.decode(prior_codes(evaluator.generator)),

@@ -52,14 +52,16 @@ def write_results(
 ) -> None:
     """Write one row for each attacked image: classes by name, confidences in [0, 1], distances of codes and images.
 
+    The columns about x end with `_x`; with `_sample` where it is a sample of y' (`AttackEvaluation.from_samples`).
+
     Args:
-        index: of the images in the test set, `(N,)`.
+        index: of the images in the test set, or of the samples, `(N,)`.
         start_names: see `Attack.start_names`.
     """
     result, distance, residual = evaluation.result, evaluation.latent_distance, evaluation.residual
     cluster = evaluation.cluster
     predictions = {
-        "x": evaluation.on_x,
+        "sample" if evaluation.from_samples else "x": evaluation.on_x,
         "reconstruction": evaluation.on_reconstruction,
         "x_adv": evaluation.on_x_adv,
     }
@@ -94,7 +96,7 @@ def write_attack(evaluation: AttackEvaluation, index: Tensor, path: Path) -> Non
     """Write all tensors of the attack, failures included; names without a suffix are of x'.
 
     Args:
-        index: of the images in the test set, `(N,)`.
+        index: of the images in the test set, or of the samples, `(N,)`.
     """
     tensors = evaluation.result.tensors() | {
         "z0": evaluation.on_x.codes,

@@ -12,7 +12,7 @@ from torch.nn import functional
 from torchvision.utils import make_grid
 
 from cam_adv.attacks.trace import evenly_spaced
-from cam_adv.metrics.evaluation import AttackEvaluation
+from cam_adv.metrics.evaluation import SAMPLE, AttackEvaluation
 from cam_adv.models.judge import reading_text
 from cam_adv.runtime.atomic_files import write_atomically
 
@@ -33,7 +33,8 @@ def write_codes(evaluation: AttackEvaluation, class_names: Sequence[str], folder
     result = evaluation.result
     shown = torch.tensor(evenly_spaced(len(result) - 1, IMAGES))
     labels: list[Sequence[str]] = [COLUMNS]
-    for image, predictions in (("x", evaluation.on_x), ("x'", evaluation.on_x_adv)):
+    before = SAMPLE if evaluation.from_samples else "x"
+    for image, predictions in ((before, evaluation.on_x), ("x'", evaluation.on_x_adv)):
         columns = result.y, result.target, predictions.judge_reads, evaluation.verdict.success
         for y, target, reading, success in zip(*(column[shown].tolist() for column in columns), strict=True):
             classes = class_names[y], class_names[target], reading_text(reading, class_names)

@@ -33,9 +33,15 @@ def print_models(models: Sequence[ModelHandle]) -> None:
     Console().print(table)
 
 
-def print_attack(kind: Kind, heading: str, rates: Mapping[str, Rate], figures: Mapping[str, Any]) -> None:
-    """Print the funnel with its 95% intervals, and further figures in a line below."""
-    lines = dict(funnel.rows(kind, rates))
+def print_attack(
+    kind: Kind, heading: str, rates: Mapping[str, Rate], figures: Mapping[str, Any], from_samples: bool = False
+) -> None:
+    """Print the funnel with its 95% intervals, and further figures in a line below.
+
+    Args:
+        from_samples: see `funnel.rows`.
+    """
+    lines = dict(funnel.rows(kind, rates, from_samples))
     lines |= {
         f"success of the results that started from {name.removeprefix(SUCCESS_FROM)}": rate
         for name, rate in rates.items()

@@ -31,6 +31,10 @@ class DatasetSettings(StrictModel):
     gray: bool | None = None
     set: str | None = None
     arguments: dict[str, Any] | None = None
+    path: str | None = None
+    configuration: str | None = None
+    image_column: str | None = None
+    label_column: str | None = None
     classes: Annotated[Integer, Field(ge=2)] | None
     source: Target
     split: SplitSettings

@@ -24,6 +24,8 @@ class Study(Component):
     """
 
     section: ClassVar[str] = "study"
+    attacks_samples: ClassVar[bool] = False
+    """Whether it can attack samples of the generator instead of test images (`selection.source=generated`)."""
 
     name: Name
 

@@ -1,5 +1,6 @@
 """Classes named in the config become numbers, once the images are loaded."""
 
+import logging
 import unicodedata
 
 import pytest
@@ -35,6 +36,25 @@ def test_letters_composed_differently_are_the_same_name(tiny: list[str]) -> None
 def test_rules_of_the_target_are_not_taken_for_names(rule: str) -> None:
     settings = composed(f"selection.target={rule}").with_class_numbers((*DIGITS, rule))
     assert settings.selection.target == rule
+
+
+def test_generated_is_the_source_of_samples_and_a_class_of_that_name_has_its_number(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    names = ("cat", "dog", "generated")
+    sampled = composed("selection.source=generated", "selection.target=generated").with_class_numbers(names)
+    assert (sampled.selection.source, sampled.selection.source_class, sampled.selection.target) == (
+        "generated",
+        None,
+        2,
+    )
+    assert caplog.messages == [
+        "selection.source=generated means samples of the generator; the class of this name is selection.source=2."
+    ]
+    real = composed("selection.source=2").with_class_numbers(names)
+    assert (real.selection.source, real.selection.source_class) == (2, 2)
+    assert len(caplog.messages) == 1
 
 
 def test_digits_are_numbers_whatever_the_class_is_called() -> None:

@@ -30,15 +30,29 @@ CHOICES = [
 ]
 REQUIRED = {
     "image_folder": ["dataset.root=somewhere"],
-    "own": ["model.victim.network._target_=cam_adv.models.victims.LeNet"],
+    "model/victim=own": ["model.victim.network._target_=cam_adv.models.victims.LeNet"],
+    "model/generator=own": ["model.generator.network.decoder._target_=torch.nn.Identity"],
+    "image_module": [
+        f"model.generator.network.decoder.{one}" for one in ("module._target_=torch.nn.Tanh", "code_shape=[9]")
+    ],
+    "stylegan": ["model.generator.network.decoder.network.file=somewhere"],
+    "diffusers": ["model.generator.network.decoder.path=somewhere"],
+    "burgess_vae": ["model.generator.network.decoder.weights=somewhere"],
+    "taef2": [f"model.generator.network.decoder.{part}_weights=somewhere" for part in ("encoder", "decoder")],
     "train": ["role=victim"],
     "reading": ["run=somewhere"],
     "dataset=torchvision": ["dataset.set=CIFAR10"],
+    "dataset=hugging_face": ["dataset.path=ylecun/mnist"],
     "model/victim=torchvision": ["model.victim.network.name=resnet18"],
+    "model/victim=timm": ["model.victim.network.name=resnet18"],
 }
 """Values that a choice leaves to the user."""
 
-OWN_NAMES = {"dataset=torchvision": "CIFAR10", "model/victim=torchvision": "torchvision_resnet18"}
+OWN_NAMES = {
+    "dataset=torchvision": "CIFAR10",
+    "model/victim=torchvision": "torchvision_resnet18",
+    "model/victim=timm": "timm_resnet18",
+}
 """Names of choices that are called after those values."""
 
 

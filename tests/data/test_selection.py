@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cam_adv.data.selection import first_per_pair, sample_per_class, select
+from cam_adv.data.selection import draw_pairs, first_per_pair, sample_per_class, select
 from cam_adv.errors import UserError
 
 LABELS = torch.arange(10).repeat(30)
@@ -62,6 +62,46 @@ def test_select_equal_seeds_give_equal_selections() -> None:
 def test_select_too_few_images_raises_with_config_key(target: str, source: int | None) -> None:
     with pytest.raises(UserError, match=r"selection\.images=500"):
         select(LABELS, ELIGIBLE, 10, 500, source, target, 0)
+
+
+@pytest.mark.parametrize("target", ["random", "next", "every", 4])
+def test_draw_pairs_has_two_different_classes_for_each_picture(target: str | int) -> None:
+    drawn = draw_pairs(10, 95, target, seed=3)
+    assert drawn.index.tolist() == list(range(95))
+    assert (drawn.y != drawn.target).all()
+    for classes in (drawn.y, drawn.target):
+        assert classes.dtype == torch.int64
+        assert set(classes.tolist()) <= set(range(10))
+
+
+def test_draw_pairs_follows_the_rule_of_the_target() -> None:
+    following, fixed = draw_pairs(10, 50, "next", 0), draw_pairs(10, 50, 4, 0)
+    assert torch.equal(following.target, (following.y + 1) % 10)
+    assert set(fixed.target.tolist()) == {4}
+    assert set(fixed.y.tolist()) == set(range(10)) - {4}
+
+
+@pytest.mark.parametrize("count", [6, 8, 12])
+def test_draw_pairs_target_every_has_equal_shares_per_pair(count: int) -> None:
+    """Of three classes: six pairs, and the first ones once more."""
+    drawn = draw_pairs(3, count, "every", 0)
+    pairs = list(zip(drawn.y.tolist(), drawn.target.tolist(), strict=True))
+    six = [(0, 1), (0, 2), (1, 2), (1, 0), (2, 0), (2, 1)]
+    assert pairs == (six * 2)[:count]
+
+
+def test_draw_pairs_target_random_is_uniform_over_pairs() -> None:
+    drawn = draw_pairs(10, 90_000, "random", 0)
+    counts = torch.bincount(10 * drawn.y + drawn.target, minlength=100).reshape(10, 10)
+    assert counts.diagonal().sum() == 0
+    assert (counts[~torch.eye(10, dtype=torch.bool)] - 1000).abs().max() < 160  # five standard deviations
+
+
+def test_draw_pairs_equal_seeds_give_equal_pairs() -> None:
+    first, again, other = (draw_pairs(10, 40, "random", seed) for seed in (1, 1, 2))
+    assert torch.equal(first.y, again.y)
+    assert torch.equal(first.target, again.target)
+    assert not torch.equal(first.y, other.y)
 
 
 def test_first_per_pair_skips_ineligible_images() -> None:

@@ -21,6 +21,15 @@ def test_rows_of_type1_by_hand() -> None:
     ]
 
 
+def test_rows_of_type1_from_samples_say_that_the_victim_says_y() -> None:
+    """It did not say y of the sample, so there is nothing to keep; the rates are the same."""
+    usual, from_samples = rows("type1", RATES), rows("type1", RATES, from_samples=True)
+    texts = [text for text, _ in from_samples]
+    assert (texts[1], texts[4]) == ("the victim says y", "success: the victim says y, the judge reads y'")
+    assert [rate for _, rate in from_samples] == [rate for _, rate in usual]
+    assert [text for row, text in enumerate(texts) if text != usual[row][0]] == [texts[1], texts[4]]
+
+
 def test_rows_of_type2_by_hand() -> None:
     leaves = victim_rate("type2", RATES)
     assert rows("type2", RATES) == [

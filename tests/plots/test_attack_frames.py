@@ -142,3 +142,23 @@ def test_draw_trace_class_name_with_slash_gives_file_names(tmp_path: Path) -> No
     frames = [Frame(image, cam, 1, 0.9, 1, 0.9, caption) for caption in ("x", "0", "1", "2")]
     draw_trace(frames, "Sneaker", "T-shirt/top", names, tmp_path)
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".gif", ".png"]
+
+
+def test_draw_trace_from_samples_is_called_after_the_class_of_the_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headings = []
+
+    def figure(frames: list[Frame], heading: str, *_: object) -> str:
+        headings.append(heading)
+        return heading
+
+    monkeypatch.setattr("cam_adv.plots.attack_frames.filmstrip_figure", figure)
+    monkeypatch.setattr("cam_adv.plots.attack_frames.save_figure", lambda figure, path: path.write_text(figure))
+    frames = [Frame(torch.rand(1, 8, 8), None, 1, 0.9, 1, 0.9, caption) for caption in ("sample of y'", "0", "1")]
+    animation = draw_trace(frames, "7", "9", tuple("0123456789"), tmp_path, from_samples=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["9_as_7.gif", "9_as_7.png"]
+    assert animation == tmp_path / "9_as_7.gif"
+    assert headings == [
+        "A sample of 9 that the victim must call 7: predictions of victim and judge, and the CAM of 7"
+    ]

@@ -64,6 +64,12 @@ class TestImageGrid:
         (note,) = (text.get_text() for text in image_grid.image_grid_figure(**self.arguments(1)).texts)
         assert note.startswith("x | x'. f1: the victim.")
 
+    def test_sample_is_called_so_and_has_its_class_first(self) -> None:
+        figure = image_grid.image_grid_figure(**self.arguments(2), from_samples=True)
+        (note,) = (text.get_text() for text in figure.texts)
+        assert note.startswith("sample of y', which the victim must call y | x'. f1: the victim.")
+        assert figure.axes[0].get_xlabel() == "✓ 9 as 7  f1 [7] .97\njudge [9]"
+
     def test_texts_and_frames_distinguish_success_from_failure(self) -> None:
         success, failure = image_grid.image_grid_figure(**self.arguments(2)).axes
         assert success.get_xlabel() == "✓ 7→9  f1 [7] .97\njudge [9]"

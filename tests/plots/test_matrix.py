@@ -50,6 +50,10 @@ class TestMatrix:
         assert axes.get_title(loc="left") == "rates"
         assert (axes.get_ylabel(), axes.get_xlabel()) == ("source class y", "target class y′")
 
+    def test_axes_have_the_labels_given(self) -> None:
+        figure = matrix.matrix_figure(self.SUCCESSES, self.ATTEMPTS, ["a", "b", "c"], "rates", "to say", "to show")
+        assert (figure.axes[0].get_ylabel(), figure.axes[0].get_xlabel()) == ("to say", "to show")
+
     def test_many_classes_have_no_texts(self, tmp_path: Path) -> None:
         counts = torch.ones(40, 40, dtype=torch.long)
         figure = matrix.matrix_figure(counts, counts, [f"class {i}" for i in range(40)], "")

@@ -127,6 +127,21 @@ class TestFiles:
         assert [int(row["index"]) for row in rows] == list(range(10, 15))
         assert {row["residual"] for row in rows} == {"0.000000"}
 
+    def test_columns_about_a_sample_are_called_after_it(self, tmp_path: Path) -> None:
+        evaluation = attack_evaluation()
+        written = []
+        for name, one in (("x", evaluation), ("sample", replace(evaluation, from_samples=True))):
+            write_results(one, torch.arange(5), STARTS, NAMES, tmp_path / f"{name}.csv")
+            written.append((tmp_path / f"{name}.csv").read_text().splitlines())
+        before, after = (set(lines[0].split(",")) for lines in written)
+        assert {name.replace("_sample", "_x") for name in after} == before
+        assert {name for name in before - after} == {
+            *(f"{network}_x{suffix}" for network in ("victim", "judge", "f2") for suffix in ("", "_confidence")),
+            "judge_reads_x",
+            "plausibility_x",
+        }
+        assert written[0][1:] == written[1][1:]
+
     def test_tensors_hold_what_the_study_reading_needs(self, tmp_path: Path) -> None:
         evaluation = attack_evaluation()
         write_attack(evaluation, torch.arange(COUNT), tmp_path / "attack.safetensors")

@@ -68,6 +68,13 @@ class LatentDensity(nn.Module):
         """
         return (self._energy(codes, labels) - self.medians[labels]).clamp(min=0)
 
+    def sample(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw a code from the Gaussian of each label `(N,)`: `(N, D)`, on the density's device."""
+        eps = torch.randn(len(labels), self.means.shape[1], generator=generator).to(self.means)
+        labels = labels.to(self.means.device)
+        offset = torch.linalg.solve_triangular(self.inverse_factors[labels], eps.unsqueeze(2), upper=False)
+        return self.means[labels] + offset.squeeze(2)
+
     def _energy(self, codes: Tensor, labels: Tensor) -> Tensor:
         """Negative log-density of each code under its class, less a constant: `(N,)`."""
         offset = (codes - self.means[labels]).unsqueeze(1)

@@ -110,11 +110,11 @@ class AdversarialTraining(Study, AdversarialTrainingConfig):
         context.write_json(self.name, adversarial_training_content(table))
 
     def _select_training(self, settings: RunSettings, splits: ImageSplits, eligible: Tensor) -> Selection:
-        target, source = settings.selection.target, settings.selection.source
+        target, source = settings.selection.target, settings.selection.source_class
         return select_training_images(self, splits, eligible, settings.seed, target, source)
 
     def _select_test(self, settings: RunSettings, splits: ImageSplits, eligible: Tensor) -> dict[str, Selection]:
-        target, source = settings.selection.target, settings.selection.source
+        target, source = settings.selection.target, settings.selection.source_class
         targets: dict[str, TargetRule] = {
             name: target if attack.targeted else "next" for name, attack in self.attacks.items()
         }

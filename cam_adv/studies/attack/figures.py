@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,9 +12,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from cam_adv.attacks.base import Attack
 from cam_adv.attacks.result import AttackResult
 from cam_adv.attacks.trace import evenly_spaced
-from cam_adv.metrics.evaluation import AttackEvaluation
+from cam_adv.metrics.evaluation import SAMPLE, AttackEvaluation
 from cam_adv.metrics.evaluator import Evaluator
-from cam_adv.metrics.funnel import SUCCESS
+from cam_adv.metrics.funnel import success_text
 from cam_adv.plots.attack_frames import draw_trace, latent_frames, pixel_frames
 from cam_adv.plots.curves import terms_figure, training_figure
 from cam_adv.plots.image_grid import image_grid_figure
@@ -44,6 +45,7 @@ def draw_run(
     attack: Attack,
     selection: SelectionSettings,
     class_names: tuple[str, ...],
+    accuracy: Mapping[str, float],
     models: ModelSet,
     folder: Path,
 ) -> None:
@@ -52,19 +54,24 @@ def draw_run(
     Args:
         traces: the attacks on the example images, recorded at every step.
         attack: of both results.
+        accuracy: of the networks on test images, by `<name>_accuracy`; it stands under the pairs.
         models: whose trainings are drawn.
         folder: of the run.
     """
     figures = folder / "figures"
     figures.mkdir(exist_ok=True)
+    from_samples = evaluation.from_samples
     for row in range(len(traces)):
         frames_of = pixel_frames if traces.path is None else latent_frames
+        if from_samples:
+            frames_of = partial(latent_frames, x_caption=SAMPLE)
         frames = frames_of(traces, row, attack.trace_points, evaluator)
         source, target = class_names[int(traces.y[row])], class_names[int(traces.target[row])]
-        animation = draw_trace(frames, source, target, class_names, figures, attack.kind)
+        animation = draw_trace(frames, source, target, class_names, figures, attack.kind, from_samples)
         if row == 0:
             shutil.copyfile(animation, folder / "trajectory.gif")
-    draw_pairs(evaluation, class_names, figures / "pairs.png")
+    right = ", ".join(f"{name.removesuffix('_accuracy')} {share:.1%}" for name, share in accuracy.items())
+    draw_pairs(evaluation, class_names, figures / "pairs.png", f"Right on test images: {right}.")
     if selection.target == "every":
         draw_success_matrix(evaluation, class_names, figures / "matrix.png")
     draw_attack_terms(evaluation, attack.steps_per_init, figures / "terms.png")
@@ -72,8 +79,12 @@ def draw_run(
     draw_trainings(entries, figures / "trainings.png")
 
 
-def draw_pairs(evaluation: AttackEvaluation, class_names: tuple[str, ...], path: Path) -> None:
-    """Draw pairs x, x' at evenly spaced rows of the results with the predictions for x', failures included."""
+def draw_pairs(evaluation: AttackEvaluation, class_names: tuple[str, ...], path: Path, note: str) -> None:
+    """Draw pairs x, x' at evenly spaced rows of the results with the predictions for x', failures included.
+
+    Args:
+        note: stands under them.
+    """
     shown = torch.tensor(evenly_spaced(len(evaluation.result) - 1, PAIRS_IN_GRID))
     victim, result = evaluation.on_x_adv.victim[shown].max(dim=1), evaluation.result
     generated = None if result.residual_path is None else evaluation.generated
@@ -89,6 +100,8 @@ def draw_pairs(evaluation: AttackEvaluation, class_names: tuple[str, ...], path:
             evaluation.verdict.success[shown],
             class_names,
             None if generated is None else generated[shown],
+            evaluation.from_samples,
+            note,
         ),
         path,
     )
@@ -100,8 +113,9 @@ def draw_success_matrix(evaluation: AttackEvaluation, class_names: tuple[str, ..
     pair = evaluation.result.y * count + evaluation.result.target
     attempts = torch.bincount(pair, minlength=count**2).reshape(count, count)
     successes = torch.bincount(pair[evaluation.verdict.success], minlength=count**2).reshape(count, count)
-    heading = SUCCESS[evaluation.kind].capitalize()
-    save_figure(matrix_figure(successes, attempts, class_names, heading), path)
+    heading = success_text(evaluation.kind, evaluation.from_samples).capitalize()
+    axes = ("class y that the victim must say", "class y′ of the sample") if evaluation.from_samples else ()
+    save_figure(matrix_figure(successes, attempts, class_names, heading, *axes), path)
 
 
 def draw_attack_terms(evaluation: AttackEvaluation, steps: int, path: Path) -> None:

@@ -1,25 +1,29 @@
-"""Study `attack`: attack test images, judge and explain the adversarial images, and draw them."""
+"""Study `attack`: attack test images or samples, judge and explain the adversarial images, and draw them."""
 
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from cam_adv.attacks.base import Attack, Role
+from cam_adv.attacks.latent.class_samples import sample_classes
+from cam_adv.attacks.latent.latent_density import LatentDensity
 from cam_adv.data.pixels import to_unit_range
-from cam_adv.data.selection import Selection, first_per_pair, select
-from cam_adv.data.splits import ImageSplits
+from cam_adv.data.selection import Selection, draw_pairs, first_per_pair, select
+from cam_adv.data.splits import ImageSplits, LabelledImages
 from cam_adv.errors import UserError
-from cam_adv.metrics.evaluation import evaluate_attack
+from cam_adv.metrics.evaluation import SAMPLE, evaluate_attack
 from cam_adv.models.checks import MASKED_BELOW, finite_difference_agreement
 from cam_adv.reports.events import write_events
 from cam_adv.reports.files import attack_rates, rates_to_json, write_attack, write_results
 from cam_adv.reports.hparams import hyperparameters
 from cam_adv.reports.terminal import print_attack
 from cam_adv.schema.run import RunSettings
+from cam_adv.schema.selection import GENERATED
 from cam_adv.studies.attack.figures import draw_run
 from cam_adv.studies.attack.preconditions import Preconditions, PreconditionSettings
 from cam_adv.studies.base import Study
@@ -33,10 +37,12 @@ SUMMARY = "summary"
 
 
 class AttackStudy(Study):
-    """Attacks selected test images by the config's attack.
+    """Attacks selected test images, or samples of the generator, by the config's attack.
 
     preconditions: what generator and judge must be able to do for the rates to mean something.
     """
+
+    attacks_samples: ClassVar[bool] = True
 
     preconditions: PreconditionSettings
 
@@ -51,6 +57,8 @@ class AttackStudy(Study):
     def check(self, settings: RunSettings, attack: Attack) -> None:
         """See `Study.check`."""
         target = settings.selection.target
+        if settings.selection.source == GENERATED:
+            _check_attack_of_samples(attack)
         if not attack.targeted and target != "random":
             raise UserError(
                 f"selection.target={target}, but attack={attack.name} is untargeted: any class but y will do.",
@@ -59,6 +67,8 @@ class AttackStudy(Study):
 
     def check_data(self, settings: RunSettings, attack: Attack, splits: ImageSplits) -> None:
         """See `Study.check_data`."""
+        if settings.selection.source == GENERATED:
+            return
         _select(settings, attack, splits, torch.ones(len(splits.test), dtype=torch.bool))
 
     def run(self, context: StudyContext) -> float:
@@ -80,19 +90,26 @@ class AttackStudy(Study):
             f"{name}_accuracy": (probs.argmax(dim=1) == test.labels).float().mean().item()
             for name, probs in (("victim", on_test.victim), ("judge", on_test.judge), ("f2", on_test.f2))
         }
+        if context.models.surrogates:
+            right = [context.correct(test, surrogate).float().mean().item() for surrogate in context.surrogates]
+            accuracy["surrogates_accuracy"] = sum(right) / len(right)
         preconditions = Preconditions.measure(test, on_test, evaluator)
         for warning in preconditions.warnings(self.preconditions, on_test.codes.shape[1]):
             print(warning)
-        eligible = on_test.victim.argmax(dim=1) == test.labels
-        selection, examples = _select(settings, attack, splits, eligible)
+        from_samples = settings.selection.source == GENERATED
+        if from_samples:
+            attacked, selection, examples = _sample(context)
+        else:
+            eligible = on_test.victim.argmax(dim=1) == test.labels
+            attacked, (selection, examples) = test, _select(settings, attack, splits, eligible)
 
         started = time.perf_counter()
         bound = context.bind()
-        result, seconds_before = context.timed_attack(bound, selection)
+        result, seconds_before = context.timed_attack(bound, selection, attacked)
         seconds = seconds_before + time.perf_counter() - started
-        traces = context.run_attack(bound.with_full_trace(), examples)
+        traces = context.run_attack(bound.with_full_trace(), examples, attacked)
 
-        evaluation = evaluate_attack(attack, result, evaluator, splits)
+        evaluation = evaluate_attack(attack, result, evaluator, splits, from_samples)
         rates = attack_rates(evaluation, attack.start_names)
         figures = {
             "images": len(result),
@@ -112,11 +129,14 @@ class AttackStudy(Study):
         names, folder = splits.class_names, context.folder
         write_attack(evaluation, selection.index, folder / "attack.safetensors")
         write_results(evaluation, selection.index, attack.start_names, names, folder / "results.csv")
-        draw_run(evaluation, traces, evaluator, attack, settings.selection, names, context.models, folder)
+        draw_run(evaluation, traces, evaluator, attack, settings.selection, names, accuracy, context.models, folder)
         summary = {"kind": attack.kind, "class_names": list(names)} | figures | rates_to_json(rates)
+        if from_samples:
+            summary["x"] = SAMPLE
         hparams = hyperparameters(settings, attack, context.overrides)
         write_events(evaluation, evaluator, attack, names, hparams, summary, folder)
-        print_attack(attack.kind, f"{attack.name} on {settings.dataset.name}", rates, figures)
+        heading = f"{attack.name} on {settings.dataset.name}" + (", each x a " + SAMPLE if from_samples else "")
+        print_attack(attack.kind, heading, rates, figures, from_samples)
         context.write_json(SUMMARY, summary)
         return rates["success"].rate
 
@@ -146,6 +166,44 @@ def _select(
     labels, config, pairs = splits.test.labels, settings.selection, settings.dataset.example_pairs
     if not attack.targeted:  # it has no target class, so one image of each source class is drawn
         pairs = list(dict(pairs).items())
-    images, source, target = config.images, config.source, config.target
+    images, source, target = config.images, config.source_class, config.target
     measured = select(labels, eligible, splits.num_classes, images, source, target, settings.seed)
     return measured, first_per_pair(labels, eligible, pairs)
+
+
+def _sample(context: StudyContext) -> tuple[LabelledImages, Selection, Selection]:
+    """The same two where the generator draws the pictures, and before them the pictures: samples of y'.
+
+    Raises:
+        UserError: the generator can't draw a class.
+    """
+    settings, splits = context.settings, context.splits
+    config, seed = settings.selection, settings.seed
+    measured = draw_pairs(splits.num_classes, config.images, config.target, seed)
+    y, target = (torch.tensor(classes) for classes in zip(*settings.dataset.example_pairs, strict=True))
+    examples = Selection(len(measured) + torch.arange(len(y)), y, target)
+    density = LatentDensity.of(context.generator, splits.train)
+    labels = torch.cat([measured.target, examples.target])
+    return sample_classes(context.generator, density, labels, splits.class_names, seed + 1), measured, examples
+
+
+def _check_attack_of_samples(attack: Attack) -> None:
+    """Refuse an attack that can't start from the generator's samples of y'."""
+    if attack.kind != "type1" or "generator" not in attack.roles:
+        reason = "has no generator to draw them" if attack.kind == "type1" else "is a Type II attack"
+        raise UserError(
+            f"selection.source=generated starts from samples of the generator, but attack={attack.name} {reason}.",
+            "Use attack=type1, or leave selection.source out.",
+        )
+    if attack.uses_real_images:
+        raise UserError(
+            "selection.source=generated starts from samples of the generator, but "
+            f"attack.init={attack.start_names} from real images, too.",
+            "Set attack.init to [mean], or leave selection.source out.",
+        )
+    if attack.needs_exact_cam:
+        raise UserError(
+            f"attack={attack.name} keeps the map of y as it is on an image of y, but with selection.source=generated "
+            "there is none.",
+            "Set attack.weights.cam to 0, or leave selection.source out.",
+        )

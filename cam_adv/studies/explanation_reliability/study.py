@@ -180,7 +180,7 @@ class ExplanationReliability(Study, ReliabilityConfig):
         Raises:
             UserError: there are fewer than asked for.
         """
-        labels, source = splits.test.labels, settings.selection.source
+        labels, source = splits.test.labels, settings.selection.source_class
         return sample_pairs(labels, eligible, splits.num_classes, self.images, self.targets, source, settings.seed)
 
     def _findings(self, seed: int, measured: Sequence[Mapping[str, Measurements]]) -> Findings:

@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from cam_adv.errors import UserError
+from cam_adv.metrics.evaluation import SAMPLE
 from cam_adv.runtime.tensor_files import load_tensors
 from cam_adv.schema.fields import Kind
 from cam_adv.studies.reading.key import PictureKind
@@ -58,6 +59,11 @@ def load_attacked_run(folder: Path) -> AttackedRun:
     missing += [name for name in ("class_names", "kind") if name not in summary]
     if missing:
         raise _unusable(folder, f"doesn't tell {', '.join(missing)}")
+    if summary.get("x") == SAMPLE:
+        raise UserError(
+            f"run={folder} attacked samples of the generator, so it has no real images of y to show among others.",
+            "Give the folder of an attack on test images.",
+        )
     run = AttackedRun(
         attack=summary["kind"],
         class_names=tuple(map(str, summary["class_names"])),

@@ -149,6 +149,29 @@ def test_density_of_a_generator_is_that_of_its_codes_of_images() -> None:
     assert torch.allclose(single, LatentDensity(codes, real.labels).excess(points, labels), rtol=0.01, atol=0.1)
 
 
+def test_samples_have_the_mean_and_covariance_of_their_class(data: tuple[Tensor, Tensor]) -> None:
+    """Of 20,000 draws from each, in shuffled order: within five standard deviations of the estimates."""
+    codes, labels = data
+    chosen = torch.arange(3).repeat(20_000)
+    samples = LatentDensity(codes, labels).sample(chosen, torch.Generator().manual_seed(1))
+    for label, distribution in enumerate(distributions(codes, labels)):
+        own = samples[chosen == label]
+        scale = distribution.covariance_matrix.diagonal().sqrt()
+        assert ((own.mean(dim=0) - distribution.mean).abs() < 5 * scale / 20_000**0.5).all()
+        deviation = (own.T.cov() - distribution.covariance_matrix) / torch.outer(scale, scale)
+        assert deviation.abs().max() < 5 * (2 / 20_000) ** 0.5
+
+
+def test_sample_is_the_mean_plus_the_factor_of_the_covariance_times_normal_draws(data: tuple[Tensor, Tensor]) -> None:
+    codes, labels = data
+    chosen = torch.tensor([2, 0, 0, 1])
+    samples = LatentDensity(codes, labels).sample(chosen, torch.Generator().manual_seed(9))
+    eps = torch.randn(4, 4, generator=torch.Generator().manual_seed(9)).double()
+    of_class = distributions(codes, labels)
+    expected = [of_class[label].mean + of_class[label].scale_tril @ eps[row] for row, label in enumerate(chosen)]
+    torch.testing.assert_close(samples, torch.stack(expected))
+
+
 class TestInTheAttack:
     def test_term_is_the_excess_of_the_perceived_label(self) -> None:
         """y' under Type I, y under Type II."""

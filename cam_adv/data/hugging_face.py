@@ -1,0 +1,151 @@
+"""Datasets of the Hugging Face Hub by name, and local ones in its formats: the extra `cam-adv[huggingface]`."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from cam_adv.data.pictures import square_image
+from cam_adv.data.sources import PARTS, Source, TrainingImages
+from cam_adv.data.splits import LabelledImages
+from cam_adv.errors import UserError
+from cam_adv.schema.wording import nearest
+
+if TYPE_CHECKING:  # an optional dependency
+    from datasets import Dataset
+
+log = logging.getLogger(__name__)
+
+SAVED = ("dataset_dict.json", "state.json")
+"""Files of a folder that `save_to_disk` has written: one dataset by its splits, or a single split."""
+
+UNLABELLED = -1
+"""Label of an image whose class is kept secret."""
+
+
+def hugging_face_dataset(
+    path: str,
+    configuration: str | None,
+    image_column: str | None,
+    label_column: str | None,
+    size: int,
+    gray: bool,
+) -> Source:
+    """A dataset that the package `datasets` loads, with its own splits.
+
+    The splits train, validation and test are used as they are. Without test images, or where their labels are kept
+    secret, the validation images take their place.
+
+    Args:
+        path: name on the Hub, such as "ylecun/mnist"; or a folder of images or Parquet files, or by `save_to_disk`.
+        configuration: for a dataset that has several.
+        image_column: None: the only column of type `Image`.
+        label_column: None: the only column of type `ClassLabel`; another column has its sorted values as classes.
+        size: side in pixels: the shorter side is resized to it, then the centre is cropped.
+        gray: one channel instead of three.
+
+    Raises:
+        UserError: the package is missing; the dataset is not there, can't be reached or read; it has no training
+            images, or not one column of images and one of classes.
+    """
+    try:
+        from datasets import ClassLabel, Image
+    except ImportError as error:
+        raise UserError(
+            "dataset=hugging_face needs the package datasets.", "Install it with pip install 'cam-adv[huggingface]'."
+        ) from error
+    splits = _training_splits(path, _load(path, configuration))
+    features = splits["train"].features
+    image_column = _column(path, features, image_column, Image, "image_column")
+    label_column = _column(path, features, label_column, ClassLabel, "label_column")
+
+    labels = {name: list(split[label_column]) for name, split in splits.items()}
+    if isinstance(features[label_column], ClassLabel):
+        class_names = tuple(features[label_column].names)
+        number: Mapping[Any, int] = {label: label for label in range(len(class_names))}
+    else:
+        values = sorted({value for values in labels.values() for value in values if value is not None})
+        class_names = tuple(map(str, values))
+        number = {value: label for label, value in enumerate(values)}
+    parts = {}
+    for name, split in splits.items():
+        numbers = torch.tensor([number.get(label, UNLABELLED) for label in labels[name]])
+        if name == "train" or (numbers != UNLABELLED).all():
+            parts[name] = LabelledImages(_read_images(path, split, image_column, size, gray), numbers)
+    if "test" not in parts and "validation" in parts:
+        parts["test"] = parts.pop("validation")
+        log.info("%s has no labelled test images: its validation images are the test images.", path)
+    train = parts["train"]
+    if "validation" in parts:
+        train = TrainingImages(train.images, train.labels, parts["validation"])
+    return train, parts.get("test"), class_names
+
+
+def _load(path: str, configuration: str | None) -> dict[str, "Dataset"]:
+    """All splits of a dataset, by their names; a dataset without splits is called train."""
+    from datasets import Dataset, load_dataset, load_from_disk
+
+    folder = Path(path).expanduser()
+    try:
+        if any((folder / name).is_file() for name in SAVED):
+            loaded = load_from_disk(str(folder))
+        else:
+            loaded = load_dataset(str(folder) if folder.exists() else path, configuration)
+    except Exception as error:  # of many types: no such dataset, no network, no configuration, a damaged file
+        lines = (str(error) or type(error).__name__).splitlines()
+        reason = " ".join(line.strip() for line in lines[:2]).rstrip(".")
+        raise UserError(
+            f"dataset.path={path} can't be loaded: {reason}.",
+            "Give a name of huggingface.co/datasets where the Hub can be reached, with its dataset.configuration if "
+            "it has several, or a local folder of images, of Parquet files or by save_to_disk.",
+        ) from error
+    return {"train": loaded} if isinstance(loaded, Dataset) else {str(name): split for name, split in loaded.items()}
+
+
+def _training_splits(path: str, splits: Mapping[str, "Dataset"]) -> dict[str, "Dataset"]:
+    """The splits by the names train, validation and test; a single one is train, whatever its name."""
+    if len(splits) == 1:
+        return {"train": next(iter(splits.values()))}
+    found = {part: split for part, names in PARTS.items() for name, split in splits.items() if name.lower() in names}
+    if "train" not in found:
+        raise UserError(
+            f"dataset.path={path} has the splits {', '.join(splits)}, and none of them is called train.",
+            "Choose another dataset or dataset.configuration, or save one split with save_to_disk.",
+        )
+    return found
+
+
+def _column(path: str, features: Mapping[str, Any], given: str | None, kind: type, key: str) -> str:
+    """The given column, or the only one of a type."""
+    if given is not None:
+        if given not in features:
+            raise UserError(
+                f"dataset.{key}={given}, but dataset.path={path} has the columns {', '.join(features)}.",
+                f"Name one of these columns{nearest(given, features)}.",
+            )
+        return given
+    found = [name for name, feature in features.items() if isinstance(feature, kind)]
+    if len(found) != 1:
+        several = f"the columns {' and '.join(found)}" if found else f"no column, among {', '.join(features)},"
+        raise UserError(
+            f"dataset.path={path} has {several} of type {kind.__name__}.",
+            f"Name the right column with dataset.{key}{'' if found else ', or choose another dataset'}.",
+        )
+    return found[0]
+
+
+def _read_images(path: str, split: "Dataset", column: str, size: int, gray: bool) -> Tensor:
+    """The images of a column, `(N, C, size, size)` uint8."""
+    from datasets import Image
+
+    try:
+        pictures = split.select_columns([column]).cast_column(column, Image())
+        return torch.stack([square_image(row[column], size, gray) for row in pictures])
+    except Exception as error:  # of many types: values that are no images, damaged images, missing files
+        raise UserError(
+            f"The column {column} of dataset.path={path} can't be read as images: {error or type(error).__name__}.",
+            "Name the column of images with dataset.image_column, and replace damaged images.",
+        ) from error
