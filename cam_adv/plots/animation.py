@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -14,8 +14,10 @@ from cam_adv.plots.filmstrip import (
     DISAGREEMENT_COLOR,
     GRAY,
     Frame,
+    cam_pixels,
     cam_scale,
     draw_scale,
+    image_pixels,
     outline,
     show_cam,
     show_image,
@@ -26,34 +28,72 @@ GIF_DPI = 100
 LAST_FRAME_HOLD = 8  # times the duration of the other frames, to be read before the loop restarts
 
 
-def animation_figure(frame: Frame, class_names: Sequence[str], scale: float | None, progress: float) -> Figure:
-    """One frame of the animation as a figure.
+class Animation:
+    """The figure of an animation, drawn once: a frame redraws only what differs from frame to frame.
 
-    The image is on the left and the CAM, on [-scale, scale], on the right. scale is None if no frame has a CAM: the
-    image is then drawn alone. progress in [0, 1] is the share of the trajectory up to this frame.
+    The image is on the left and the CAM, on [-scale, scale], on the right; without a scale the image is alone.
     """
-    figure = Figure(figsize=(WIDTH, HEIGHT))
-    left, right, side = 0.03, 0.97 if scale is None else 0.86, 0.74
-    grid = {"top": 0.87, "bottom": 0.87 - side, "wspace": 0.04}
-    columns = figure.add_gridspec(1, 1 if scale is None else 2, left=left, right=right, **grid)
 
-    image_axes = figure.add_subplot(columns[0])
-    show_image(image_axes, frame.image)
-    outline(image_axes, frame)
-    if scale is not None and frame.cam is not None:
-        cam_axes = figure.add_subplot(columns[1])
-        outline(cam_axes, frame)
-        overlay = show_cam(cam_axes, frame.image, frame.cam, scale)
-        draw_scale(figure.add_axes((right + 0.015, 0.87 - side, 0.018, side)), overlay, 7)
+    def __init__(self, first: Frame, class_names: Sequence[str], scale: float | None) -> None:
+        """
+        Args:
+            first: any frame of the trajectory.
+            scale: half-width of the CAMs' colour scale; None if no frame has a CAM.
+        """
+        self.figure = Figure(figsize=(WIDTH, HEIGHT), dpi=GIF_DPI)
+        self.class_names = class_names
+        self._canvas = FigureCanvasAgg(self.figure)
+        left, right, side = 0.03, 0.97 if scale is None else 0.86, 0.74
+        grid = {"top": 0.87, "bottom": 0.87 - side, "wspace": 0.04}
+        columns = self.figure.add_gridspec(1, 1 if scale is None else 2, left=left, right=right, **grid)
 
-    color, weight = (DISAGREEMENT_COLOR, "bold") if frame.disagrees else ("black", "normal")
-    style: dict[str, Any] = {"size": 10, "color": color, "weight": weight}
-    figure.text(left, 0.92, f"victim {frame.victim_text(class_names)}", **style)
-    figure.text(right, 0.92, frame.judge_text(class_names), ha="right", **style)
-    figure.text(left, 0.045, frame.caption, size=9, color=GRAY)
-    # The progress bar also makes equal frames differ: Pillow would merge two equal images into one frame.
-    figure.add_artist(Rectangle((0, 0), progress, 0.012, color=GRAY, linewidth=0))
-    return figure
+        self._axes = [self.figure.add_subplot(columns[0])]
+        self._image, self._maps = show_image(self._axes[0], first.image), None
+        if scale is not None and first.cam is not None:
+            self._axes.append(self.figure.add_subplot(columns[1]))
+            self._maps = show_cam(self._axes[1], first.image, first.cam, scale)
+            bar = self.figure.add_axes((right + 0.015, 0.87 - side, 0.018, side))
+            draw_scale(bar, self._maps[1], 7)
+        self._victim = self.figure.text(left, 0.92, "", size=10)
+        self._judge = self.figure.text(right, 0.92, "", size=10, ha="right")
+        self._caption = self.figure.text(left, 0.045, "", size=9, color=GRAY)
+        # The progress bar also makes equal frames differ: Pillow would merge two equal images into one frame.
+        self._progress = Rectangle((0, 0), 0, 0.012, color=GRAY, linewidth=0)
+        self.figure.add_artist(self._progress)
+        for artist in self._changing:
+            artist.set_animated(True)
+        self._canvas.draw()
+        self._background = self._canvas.copy_from_bbox(self.figure.bbox)
+
+    @property
+    def _changing(self) -> list[Artist]:
+        """What differs between frames, from back to front."""
+        images = [self._image, *(self._maps or ())]
+        spines = [spine for axes in self._axes for spine in axes.spines.values()]
+        return [*images, *spines, self._victim, self._judge, self._caption, self._progress]
+
+    def render(self, frame: Frame, progress: float) -> Image.Image:
+        """A frame as an image; progress in [0, 1] is the share of the trajectory up to it."""
+        self.show(frame, progress)
+        self._canvas.restore_region(self._background)
+        for artist in self._changing:
+            self.figure.draw_artist(artist)
+        size = self._canvas.get_width_height()
+        return Image.frombuffer("RGBA", size, self._canvas.buffer_rgba()).convert("RGB")
+
+    def show(self, frame: Frame, progress: float) -> None:
+        """Give the figure's artists the values of a frame."""
+        self._image.set_data(image_pixels(frame.image))
+        if self._maps is not None and frame.cam is not None:
+            for artist, pixels in zip(self._maps, cam_pixels(frame.image, frame.cam), strict=True):
+                artist.set_data(pixels)
+        for axes in self._axes:
+            outline(axes, frame)
+        color, weight = (DISAGREEMENT_COLOR, "bold") if frame.disagrees else ("black", "normal")
+        self._victim.set(text=f"victim {frame.victim_text(self.class_names)}", color=color, weight=weight)
+        self._judge.set(text=frame.judge_text(self.class_names), color=color, weight=weight)
+        self._caption.set_text(frame.caption)
+        self._progress.set_width(progress)
 
 
 def write_gif(frames: Sequence[Frame], class_names: Sequence[str], path: Path, milliseconds: int) -> None:
@@ -66,20 +106,11 @@ def write_gif(frames: Sequence[Frame], class_names: Sequence[str], path: Path, m
         raise ValueError("an animation needs at least one frame")
     cams = [frame.cam for frame in frames if frame.cam is not None]
     scale = cam_scale(cams) if cams else None
-    images = [
-        _render(animation_figure(frame, class_names, scale, position / len(frames)))
-        for position, frame in enumerate(frames, start=1)
-    ]
+    animation = Animation(frames[0], class_names, scale)
+    images = [animation.render(frame, position / len(frames)) for position, frame in enumerate(frames, start=1)]
     first, *others = _with_shared_palette(images)
     durations = [milliseconds] * len(others) + [milliseconds * LAST_FRAME_HOLD]
     first.save(path, format="GIF", save_all=True, append_images=others, duration=durations, loop=0)
-
-
-def _render(figure: Figure) -> Image.Image:
-    figure.set_dpi(GIF_DPI)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba()).convert("RGB")
 
 
 def _with_shared_palette(images: Sequence[Image.Image]) -> list[Image.Image]:

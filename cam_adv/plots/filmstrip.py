@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -100,27 +101,36 @@ def text_width(text: str, points: float) -> float:
     return text_to_path.get_text_width_height_descent(text, FontProperties(size=points), False)[0] / 72
 
 
+def image_pixels(image: Tensor) -> np.ndarray:
+    """An image (C, H, W) in [0, 1] as matplotlib shows it: (H, W) for C = 1, (H, W, 3) for C = 3."""
+    pixels = image.detach().cpu().float().clamp(0, 1)
+    return pixels[0].numpy() if pixels.shape[0] == 1 else pixels.permute(1, 2, 0).numpy()
+
+
+def cam_pixels(image: Tensor, cam: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """The dimmed image (C, H, W), and a CAM (h, w) of its size, each (H, W)."""
+    gray = image.detach().cpu().float().mean(dim=0, keepdim=True)
+    height, width = gray.shape[1:]
+    # Dimmed towards white, the colour of zero: on black, the blue half of the colour map could not be seen.
+    return image_pixels(0.55 + 0.45 * gray), upsample_cam(cam, (height, width)).numpy()
+
+
 def show_image(axes: Axes, image: Tensor) -> AxesImage:
     """Draw an image (C, H, W) in [0, 1], gray for C = 1 and RGB for C = 3, without ticks."""
     axes.set(xticks=[], yticks=[])
-    pixels = image.detach().cpu().float().clamp(0, 1)
-    if pixels.shape[0] == 1:
-        return axes.imshow(pixels[0].numpy(), cmap="gray", vmin=0, vmax=1)
-    return axes.imshow(pixels.permute(1, 2, 0).numpy())
+    return axes.imshow(image_pixels(image), cmap="gray", vmin=0, vmax=1)  # the colour map is for gray images alone
 
 
-def show_cam(axes: Axes, image: Tensor, cam: Tensor, scale: float) -> AxesImage:
+def show_cam(axes: Axes, image: Tensor, cam: Tensor, scale: float) -> tuple[AxesImage, AxesImage]:
     """Draw a CAM (h, w) on [-scale, scale] over its dimmed image (C, H, W) in [0, 1].
 
     Returns:
-        The artist of the CAM, not that of the image.
+        The artists of the image and of the CAM.
     """
-    gray = image.detach().cpu().float().mean(dim=0, keepdim=True)
-    # Dimmed towards white, the colour of zero: on black, the blue half of the colour map could not be seen.
-    show_image(axes, 0.55 + 0.45 * gray)
-    height, width = gray.shape[1:]
-    upsampled = upsample_cam(cam, (height, width)).numpy()
-    return axes.imshow(upsampled, cmap="RdBu_r", vmin=-scale, vmax=scale, alpha=0.7)
+    axes.set(xticks=[], yticks=[])
+    dimmed, upsampled = cam_pixels(image, cam)
+    below = axes.imshow(dimmed, cmap="gray", vmin=0, vmax=1)
+    return below, axes.imshow(upsampled, cmap="RdBu_r", vmin=-scale, vmax=scale, alpha=0.7)
 
 
 def outline(axes: Axes, frame: Frame) -> None:
@@ -198,7 +208,7 @@ def filmstrip_figure(
         if frame.cam is not None:
             axes = figure.add_subplot(grid[rows - 1, column])
             outline(axes, frame)
-            overlay = show_cam(axes, frame.image, frame.cam, scale)
+            _, overlay = show_cam(axes, frame.image, frame.cam, scale)
     if cams:
         cam_row = grid[rows - 1, :].get_position(figure)
         bar = figure.add_axes((cam_row.x1 + 0.08 / width, cam_row.y0, 0.07 / width, cam_row.height))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.artist import Artist
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import same_color
 from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
@@ -224,12 +225,26 @@ class TestAnimation:
         assert np.abs(first - second).max() <= 4
         assert np.abs(first - third).max() > 4
 
-    def test_figure_uses_given_scale_and_has_texts(self) -> None:
-        figure = animation.animation_figure(frame(), NAMES, 7.5, 0.5)
-        assert [artist.get_clim() for artist in overlays(figure)] == [(-7.5, 7.5)]
-        texts = [text.get_text() for text in figure.texts]
+    def test_figure_uses_given_scale_and_has_texts_of_the_frame_shown(self) -> None:
+        drawn = animation.Animation(frame(image=torch.zeros(1, 8, 8)), NAMES, 7.5)
+        drawn.show(frame(), 0.5)
+        assert [artist.get_clim() for artist in overlays(drawn.figure)] == [(-7.5, 7.5)]
+        texts = [text.get_text() for text in drawn.figure.texts]
         assert texts == ["victim [7] 0.996", "judge [7] 0.98", "x"]
 
+    def test_later_frame_equals_the_same_frame_drawn_first_and_drawn_whole(self) -> None:
+        other = frame(image=torch.zeros(3, 8, 8), cam=torch.zeros(2, 2), judge_label=1, caption="x'")
+        later = frame(image=torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0)))
+        reused, fresh = (animation.Animation(first, NAMES, 7.5) for first in (other, later))
+        reused.render(other, 0.9)
+        pixels = np.array(reused.render(later, 0.5))
+        assert np.array_equal(pixels, np.array(fresh.render(later, 0.5)))
+        for artist in fresh._changing:
+            artist.set_animated(False)
+        canvas = FigureCanvasAgg(fresh.figure)
+        canvas.draw()
+        assert np.abs(pixels.astype(int) - np.asarray(canvas.buffer_rgba())[..., :3]).max() <= 2
+
     def test_frame_without_cam_draws_image_alone(self) -> None:
-        assert len(animation.animation_figure(frame(cam=None), NAMES, None, 1).axes) == 1
-        assert len(animation.animation_figure(frame(cam=None), NAMES, 1.0, 1).axes) == 1
+        assert len(animation.Animation(frame(cam=None), NAMES, None).figure.axes) == 1
+        assert len(animation.Animation(frame(cam=None), NAMES, 1.0).figure.axes) == 1
