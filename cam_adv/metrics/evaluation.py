@@ -23,6 +23,7 @@ class AttackEvaluation:
 
     reconstruction: G(mu(x)), `(N, C, H, W)`.
     start_image, generated: G(start) and G(z), `(N, C, H, W)`; None for an attack without codes.
+    generated_reads: what the judge reads in G(z), `(N,)`; None for an attack without a residual, whose x' it is.
     from_samples: whether x is a sample of y' that the generator has drawn, instead of a test image of y.
     """
 
@@ -36,6 +37,7 @@ class AttackEvaluation:
     reconstruction: Tensor
     start_image: Tensor | None
     generated: Tensor | None
+    generated_reads: Tensor | None
     from_samples: bool = False
 
     @property
@@ -74,6 +76,8 @@ def evaluate_attack(
     on_x = evaluator.predict(result.x, result.z0)
     on_x_adv = evaluator.predict(result.x_adv, result.z)
     reconstruction = evaluator.decode(on_x.codes)
+    generated = None if result.z is None else evaluator.decode(result.z)
+    without_residual = None if result.residual_path is None else generated
     return AttackEvaluation(
         kind=attack.kind,
         result=result,
@@ -86,7 +90,10 @@ def evaluate_attack(
         ),
         reconstruction=reconstruction,
         start_image=None if result.z_start is None else evaluator.decode(result.z_start),
-        generated=None if result.z is None else evaluator.decode(result.z),
+        generated=generated,
+        generated_reads=None
+        if without_residual is None
+        else evaluator.judge.read(without_residual, evaluator.device).reads,
         from_samples=from_samples,
     )
 

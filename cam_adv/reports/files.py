@@ -21,14 +21,17 @@ def attack_rates(evaluation: AttackEvaluation, start_names: Sequence[str]) -> di
     """How often each question of the verdict has the answer yes, over all attempted images.
 
     The 95% intervals are for images that depend on each other by their start (`AttackEvaluation.cluster`). Beside the
-    verdict: `attempted`, which is 1, `f2_reads_perceived`, what f2, which latent attacks optimise, would say as the
-    judge, and of an attack with several starts `success_from_<start>`, over the results of each.
+    verdict: `attempted`, which is 1; `f2_reads_perceived`, what f2, which latent attacks optimise, would say as the
+    judge; of an attack with a residual `generated_reads_perceived`, what the judge reads in G(z) without it; of an
+    attack with several starts `success_from_<start>`, over the results of each.
 
     Args:
         start_names: see `Attack.start_names`.
     """
     met = dict(vars(evaluation.verdict))
     met["f2_reads_perceived"] = evaluation.on_x_adv.f2.argmax(dim=1) == evaluation.perceived_label
+    if evaluation.generated_reads is not None:
+        met["generated_reads_perceived"] = evaluation.generated_reads == evaluation.perceived_label
     cluster = evaluation.cluster
     rates = {"attempted": ATTEMPTED}
     rates |= {name: clustered_rate(one.tolist(), cluster.tolist()) for name, one in met.items()}

@@ -16,6 +16,12 @@ from cam_adv.training.model_zoo import ModelHandle
 SUCCESS_FROM = "success_from_"
 """Prefix of the rates of single starts; see `attack_rates`."""
 
+CONTROLS = {
+    "generated_reads_perceived": "control: the judge reads it without the residual, in G(z)",
+    "f2_reads_perceived": "f2, which the attack optimises, as the judge",
+}
+"""Further rates of `attack_rates`, and what they are, in words."""
+
 
 def print_models(models: Sequence[ModelHandle]) -> None:
     """Print each model's metrics on the test images, and its folder in the store."""
@@ -47,8 +53,7 @@ def print_attack(
         for name, rate in rates.items()
         if name.startswith(SUCCESS_FROM)
     }
-    if "f2_reads_perceived" in rates:
-        lines["f2, which the attack optimises, as the judge"] = rates["f2_reads_perceived"]
+    lines |= {text: rates[name] for name, text in CONTROLS.items() if name in rates}
     _print_rates(heading, "over all attempted", lines)
     Console().print("  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
 

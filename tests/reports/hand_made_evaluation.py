@@ -68,4 +68,5 @@ def attack_evaluation(channels: int = 1, size: tuple[int, int] = (8, 12)) -> Att
         reconstruction=x.clone(),
         start_image=x.clone(),
         generated=x_adv.clone(),
+        generated_reads=None,
     )

@@ -70,6 +70,14 @@ class TestAttackRates:
         assert rates.pop("attempted") == Rate(1, 1, 1)
         assert all(rate == wilson(round(5 * rate.rate), 5) for rate in rates.values())
 
+    def test_what_is_read_without_the_residual_is_a_control(self) -> None:
+        evaluation = attack_evaluation()
+        wanted = evaluation.result.target
+        reads = torch.where(torch.arange(5) < 3, wanted, (wanted + 1) % 3)
+        rates = attack_rates(replace(evaluation, generated_reads=reads), ["mean"])
+        assert rates["generated_reads_perceived"] == wilson(3, 5)
+        assert rates["success"] == attack_rates(evaluation, ["mean"])["success"]
+
     def test_intervals_are_wider_for_results_that_share_their_start(self) -> None:
         evaluation = with_starts(attack_evaluation(), [0.0, 1.0, 2.0, 0.0, 1.0], [0] * 5)
         shared, alone = attack_rates(evaluation, ["mean"]), attack_rates(attack_evaluation(), ["mean"])

@@ -94,7 +94,8 @@ class AttackStudy(Study):
             right = [context.correct(test, surrogate).float().mean().item() for surrogate in context.surrogates]
             accuracy["surrogates_accuracy"] = sum(right) / len(right)
         preconditions = Preconditions.measure(test, on_test, evaluator)
-        for warning in preconditions.warnings(self.preconditions, on_test.codes.shape[1]):
+        warnings = preconditions.warnings(self.preconditions, on_test.codes.shape[1])
+        for warning in warnings:
             print(warning)
         from_samples = settings.selection.source == GENERATED
         if from_samples:
@@ -130,12 +131,14 @@ class AttackStudy(Study):
         write_attack(evaluation, selection.index, folder / "attack.safetensors")
         write_results(evaluation, selection.index, attack.start_names, names, folder / "results.csv")
         draw_run(evaluation, traces, evaluator, attack, settings.selection, names, accuracy, context.models, folder)
-        summary = {"kind": attack.kind, "class_names": list(names)} | figures | rates_to_json(rates)
+        about = {"kind": attack.kind, "class_names": list(names), "warnings": warnings}
+        summary = about | figures | rates_to_json(rates)
         if from_samples:
             summary["x"] = SAMPLE
         hparams = hyperparameters(settings, attack, context.overrides)
         write_events(evaluation, evaluator, attack, names, hparams, summary, folder)
         heading = f"{attack.name} on {settings.dataset.name}" + (", each x a " + SAMPLE if from_samples else "")
+        heading += ": no claim, for the reasons above" if warnings else ""
         print_attack(attack.kind, heading, rates, figures, from_samples)
         context.write_json(SUMMARY, summary)
         return rates["success"].rate

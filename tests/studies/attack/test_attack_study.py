@@ -190,7 +190,8 @@ class TestSummary:
     def test_has_no_other_rate_and_names_the_classes(self, attack_run: AttackRun) -> None:
         summary = attack_run.summary
         rates = {name for name, value in summary.items() if isinstance(value, dict)}
-        assert rates == {*QUESTIONS, "f2_reads_perceived"}  # there is one start only, so no rate of each start
+        # There is one start only, so no rate of each start.
+        assert rates == {*QUESTIONS, "f2_reads_perceived", "generated_reads_perceived"}
         assert (summary["kind"], summary["class_names"]) == ("type1", list(CLASS_NAMES))
 
     def test_preconditions_follow_from_the_stored_models(self, attack_run: AttackRun, splits: ImageSplits) -> None:
@@ -202,6 +203,11 @@ class TestSummary:
         for name in ("judge_accepts", "judge_read", "reconstruction_read"):
             assert summary[name] * len(test) == pytest.approx(round(summary[name] * len(test)), abs=1e-6)
         assert summary["judge_accepts"] * summary["judge_right"] == pytest.approx(summary["judge_read"])
+
+    def test_generator_that_cannot_carry_the_images_makes_no_claim(self, attack_run: AttackRun) -> None:
+        """It was trained for six epochs of a hundred images."""
+        assert attack_run.summary["reconstruction_read"] < 0.8
+        assert any("cannot carry this dataset" in warning for warning in attack_run.summary["warnings"])
 
     def test_distances_follow_from_tensors(self, attack_run: AttackRun, splits: ImageSplits) -> None:
         """To real images, by a search among all; the codes by the stored generator."""

@@ -137,6 +137,7 @@ def test_printed_funnel_is_that_of_type2(sweep: tuple[Path, CommandResult]) -> N
     for text in (JUDGE["type2"], VICTIM["type2"], SUCCESS["type2"], "beside: the judge reads y'"):
         assert text in printed
     assert "f2, which the attack optimises, as the judge" in printed
+    assert ": no claim, for the reasons above" in printed  # six epochs make no generator
     assert VICTIM["type1"] not in printed
 
 
