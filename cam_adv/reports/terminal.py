@@ -17,7 +17,7 @@ SUCCESS_FROM = "success_from_"
 """Prefix of the rates of single starts; see `attack_rates`."""
 
 CONTROLS = {
-    "generated_reads_perceived": "control: the judge reads it without the residual, in G(z)",
+    "generated_reads_perceived": "control: the judge reads it in G(z) alone",
     "f2_reads_perceived": "f2, which the attack optimises, as the judge",
 }
 """Further rates of `attack_rates`, and what they are, in words."""
