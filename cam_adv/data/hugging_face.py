@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from cam_adv.data.pictures import square_image
+from cam_adv.data.pictures import check_size, square_image
 from cam_adv.data.sources import PARTS, Source, TrainingImages
 from cam_adv.data.splits import LabelledImages
 from cam_adv.errors import UserError
@@ -57,6 +57,7 @@ def hugging_face_dataset(
         raise UserError(
             "dataset=hugging_face needs the package datasets.", "Install it with pip install 'cam-adv[huggingface]'."
         ) from error
+    check_size(size)
     splits = _training_splits(path, _load(path, configuration))
     features = splits["train"].features
     image_column = _column(path, features, image_column, Image, "image_column")
@@ -67,14 +68,24 @@ def hugging_face_dataset(
         class_names = tuple(features[label_column].names)
         number: Mapping[Any, int] = {label: label for label in range(len(class_names))}
     else:
-        values = sorted({value for values in labels.values() for value in values if value is not None})
+        values = _sorted_values(labels, path, label_column)
         class_names = tuple(map(str, values))
         number = {value: label for label, value in enumerate(values)}
     parts = {}
     for name, split in splits.items():
-        numbers = torch.tensor([number.get(label, UNLABELLED) for label in labels[name]])
-        if name == "train" or (numbers != UNLABELLED).all():
-            parts[name] = LabelledImages(_read_images(path, split, image_column, size, gray), numbers)
+        numbers = torch.tensor([number.get(label, UNLABELLED) for label in labels[name]], dtype=torch.int64)
+        labelled = numbers != UNLABELLED
+        if not labelled.any():
+            continue
+        if name == "train" or labelled.all():
+            parts[name] = LabelledImages(_read_images(path, split, image_column, size, gray), numbers)[labelled]
+        if name == "train" and not labelled.all():
+            log.info("%s has no label for %d training images: they are left out.", path, int((~labelled).sum()))
+    if "train" not in parts:
+        raise UserError(
+            f"dataset.path={path} has no labelled training images.",
+            "Name another column of classes with dataset.label_column, or choose another dataset.",
+        )
     if "test" not in parts and "validation" in parts:
         parts["test"] = parts.pop("validation")
         log.info("%s has no labelled test images: its validation images are the test images.", path)
@@ -135,6 +146,17 @@ def _column(path: str, features: Mapping[str, Any], given: str | None, kind: typ
             f"Name the right column with dataset.{key}{'' if found else ', or choose another dataset'}.",
         )
     return found[0]
+
+
+def _sorted_values(labels: Mapping[str, list[Any]], path: str, column: str) -> list[Any]:
+    """The different values of a column of plain values, which are the classes."""
+    try:
+        return sorted({value for values in labels.values() for value in values if value is not None})
+    except TypeError as error:  # lists and mappings can't be classes, and texts can't be sorted among numbers
+        raise UserError(
+            f"The column {column} of dataset.path={path} can't be read as classes: {error}.",
+            "Name a column with one value for each image with dataset.label_column.",
+        ) from error
 
 
 def _read_images(path: str, split: "Dataset", column: str, size: int, gray: bool) -> Tensor:

@@ -5,6 +5,18 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from cam_adv.errors import UserError
+
+
+def check_size(size: object) -> None:
+    """Refuse a `dataset.size` that is no number of pixels.
+
+    Raises:
+        UserError: it is no whole number from 1.
+    """
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise UserError(f"dataset.size={size} is no side of a picture.", "Give a whole number of pixels, such as 28.")
+
 
 def square_image(picture: Image.Image, size: int, gray: bool) -> Tensor:
     """A picture as `(C, size, size)` uint8: upright, its shorter side resized to `size`, then its centre cropped.

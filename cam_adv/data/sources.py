@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cam_adv.data.pictures import square_image
+from cam_adv.data.pictures import check_size, square_image
 from cam_adv.data.splits import LabelledImages
 from cam_adv.errors import UserError
 
@@ -112,8 +112,7 @@ def image_folder(root: str, size: int, gray: bool, workers: int = 1) -> Source:
             with different classes.
     """
     folder = Path(root).expanduser()
-    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-        raise UserError(f"dataset.size={size} is no side of a picture.", "Give a whole number of pixels, such as 28.")
+    check_size(size)
     if not folder.is_dir():
         raise UserError(
             f"dataset.root={root} is not a folder.",

@@ -27,7 +27,8 @@ class Distances:
     nearest: ‖x' − r‖₂ to the nearest training image r of the class that x' is meant to show, over pixels.
     nearest_rank: the share of the real test images of that class whose nearest training image of the class is closer
         than that: near 0 for a near-duplicate, near 1 for an outlier of the class.
-    code_nearest, code_nearest_rank: the same for the codes of x', of the training images and of the test images.
+    code_nearest, code_nearest_rank: the same for the codes of x', of the training images and of the test images; the
+        latter two as `encode` gives them, also where `Generator.invert` would improve them.
     other: ‖x' − x''‖₂ to the nearest other result that is meant to show the same class; infinite if there is none.
     other_real: the same among as many real test images of the class, in any order.
     """

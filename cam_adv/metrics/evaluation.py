@@ -60,7 +60,10 @@ class AttackEvaluation:
 
     @property
     def latent_distance(self) -> Tensor:
-        """‖z − z0‖₂ `(N,)`; of an attack without codes between the posterior means of x' and x."""
+        """‖z − z0‖₂ `(N,)`; of an attack without codes between the posterior means of x' and x.
+
+        Of a class-conditional generator, whose codes hold the class, another class counts √2.
+        """
         return (self.on_x_adv.codes - self.on_x.codes).norm(dim=1)
 
 

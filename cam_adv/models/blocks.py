@@ -1,5 +1,7 @@
 """Building blocks shared by several networks."""
 
+import math
+
 from torch import Tensor, nn
 
 
@@ -13,12 +15,12 @@ def conv_bn_relu(in_channels: int, out_channels: int, stride: int = 1) -> nn.Seq
 
 
 CHANNELS_PER_GROUP = 8
-"""Channels that `GroupNorm` normalises together."""
+"""Channels that `GroupNorm` normalises together; fewer where their number is no multiple."""
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
     """Normalisation within each image (Wu and He 2018, arXiv 1803.08494): no image depends on its batch."""
-    return nn.GroupNorm(max(1, channels // CHANNELS_PER_GROUP), channels)
+    return nn.GroupNorm(channels // math.gcd(channels, CHANNELS_PER_GROUP), channels)
 
 
 def conv_norm_relu(in_channels: int, out_channels: int) -> nn.Sequential:

@@ -1,5 +1,7 @@
 """Checks of classifiers before they are used: shapes, ranges, determinism and gradients."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +22,9 @@ AGREEMENT_TOLERANCE = 0.2
 
 MASKED_BELOW = 0.5
 """Share of images with agreement between gradient and finite difference below which the gradient counts as masked."""
+
+WHERE_SET = "where the dataset has this key (image_folder, torchvision, hugging_face)"
+"""Of dataset.gray and dataset.size, in remedies."""
 
 
 def check_classifier(network: nn.Module, images: Tensor, num_classes: int, name: str, trained: bool) -> None:
@@ -89,11 +94,11 @@ def check_classifier(network: nn.Module, images: Tensor, num_classes: int, name:
 
 
 @torch.no_grad()
-def check_channels(network: nn.Module, images: Tensor, name: str) -> None:
+def check_channels(network: Callable[[Tensor], object], images: Tensor, name: str) -> None:
     """Refuse a network that fails on these images, but not on the same with three channels for one, or one for three.
 
     Args:
-        network: in evaluation mode.
+        network: in evaluation mode, or a function of one.
         images: a few images `(N, C, H, W)`.
         name: for the messages, as the user configured it.
 
@@ -103,21 +108,21 @@ def check_channels(network: nn.Module, images: Tensor, name: str) -> None:
     channels = images.shape[1]
     other = images.expand(-1, 3, -1, -1) if channels == 1 else images.mean(dim=1, keepdim=True)
     with torch.random.fork_rng(devices=[]):
-        if _fails(network, images) and not _fails(network, other):
+        if failure(network, images) and not failure(network, other):
             gray = "false" if channels == 1 else "true"
             raise UserError(
                 f"{name} reads images of {other.shape[1]} channels, but those of the dataset have {channels}.",
-                f"Use dataset.gray={gray} where the dataset has this key (image_folder, torchvision), or a network "
-                "that takes in_channels.",
+                f"Use dataset.gray={gray} {WHERE_SET}, or a network that takes in_channels.",
             )
 
 
-def _fails(network: nn.Module, images: Tensor) -> bool:
+def failure(function: Callable[[Tensor], object], inputs: Tensor) -> Exception | None:
+    """What a function of a user's network raises for these inputs, None if nothing."""
     try:
-        network(images)
-    except Exception:  # a user-defined network may raise anything
-        return True
-    return False
+        function(inputs)
+    except Exception as error:  # a user-defined network may raise anything
+        return error
+    return None
 
 
 @torch.no_grad()

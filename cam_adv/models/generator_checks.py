@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cam_adv.errors import UserError
-from cam_adv.models.checks import RELATIVE_TOLERANCE
+from cam_adv.models.checks import RELATIVE_TOLERANCE, WHERE_SET, check_channels, failure
 from cam_adv.models.generators.base import Generator
 from cam_adv.models.generators.code_decoder import DECODER
 from cam_adv.models.generators.pretrained import PretrainedGenerator
@@ -31,10 +31,11 @@ def check_generator(network: Generator, images: Tensor, num_classes: int, name: 
         name: for the messages, as the user configured it.
 
     Raises:
-        UserError: a part fails, also on a batch of one; it draws images of another size or number of channels, or
-            pixels outside of their range; encodes to another shape; returns NaN; is not deterministic in eval mode;
-            draws or encodes an image differently alone and in a batch; or its images have no gradient with respect to
-            their codes.
+        UserError: a part fails, also on a batch of one or for the last class; it draws images of another size or
+            number of channels, or pixels outside of their range; encodes to another shape; returns NaN; is not
+            deterministic in eval mode; draws or encodes an image differently alone and in a batch; its images have no
+            gradient with respect to their codes; or its prior draws codes of another shape, or other ones from the
+            same seed.
     """
     with torch.random.fork_rng(devices=[]):
         if isinstance(network, PretrainedGenerator):
@@ -49,7 +50,8 @@ def check_generator(network: Generator, images: Tensor, num_classes: int, name: 
 def _check_decoder(generator: PretrainedGenerator, images: Tensor, num_classes: int) -> None:
     """The decoder by its own codes, since principal components are not fitted before the training."""
     name, declared = generator.name, generator.pixel_range
-    labels = torch.arange(len(images)) % num_classes
+    labels = (num_classes - 1 - torch.arange(len(images))) % num_classes
+    codes = _check_prior(generator, len(images))
     if generator.code_encoder is None:
         numbers = torch.Size(generator.code_shape).numel()
         codes = _check_encoding(lambda part: generator.own_codes(part)[0], images, numbers, name)
@@ -59,12 +61,12 @@ def _check_decoder(generator: PretrainedGenerator, images: Tensor, num_classes: 
                 f"{name}.encode returns a std that is not positive, or not of the shape of its mean.",
                 "Return standard deviations, not variances' logarithms: (0.5 * log_variance).exp().",
             )
-    else:
-        codes = generator.sample_prior(len(images), torch.Generator().manual_seed(0))[:, : generator.free_size]
 
     def draw(part: Tensor) -> Tensor:
         return generator.draw(part, labels[: len(part)] if generator.class_conditional else None)
 
+    if generator.class_conditional:
+        _check_last_class(generator, codes, num_classes)
     low, high = _check_drawing(draw, codes, images, name)
     fitting = next((usual for usual in RANGES if not _is_outside(low, high, usual)), None)
     how = f"as an attribute, or as {DECODER}.pixel_range where its _target_ takes it"
@@ -77,8 +79,56 @@ def _check_decoder(generator: PretrainedGenerator, images: Tensor, num_classes: 
         )
 
 
+def _check_prior(generator: PretrainedGenerator, count: int) -> Tensor:
+    """Codes `(count, n)` from the decoder's prior, or normal ones if it has none."""
+    name, shape = f"{generator.name}.prior", generator.code_shape
+    numbers = torch.Size(shape).numel()
+    prior = getattr(generator.decoder, "prior", None)
+    if not callable(prior):
+        return torch.randn(count, numbers, generator=torch.Generator().manual_seed(0))
+    remedy = f"Make prior(count, generator) return codes {('count', *shape)}".replace("'", "") + ", as a float tensor."
+    drawn = []
+    for _ in range(2):
+        try:
+            codes = prior(count, torch.Generator().manual_seed(0))
+        except UserError:
+            raise
+        except Exception as error:  # a user-defined prior may raise anything
+            raise UserError(f"{name} fails for {count} codes: {type(error).__name__}: {error}.", remedy) from error
+        if not isinstance(codes, Tensor) or not codes.is_floating_point():
+            got = str(codes.dtype) if isinstance(codes, Tensor) else type(codes).__name__
+            raise UserError(f"{name} returns a {got}, not codes.", remedy)
+        if tuple(codes.shape) not in ((count, *shape), (count, numbers)):
+            raise UserError(f"{name} returns {tuple(codes.shape)} for {count} codes.", remedy)
+        if not codes.isfinite().all():
+            raise UserError(f"{name} returns NaN or infinity.", "Correct its weights or its layers.")
+        drawn.append(codes.detach().flatten(1).cpu())
+    if not torch.equal(drawn[0], drawn[1]):
+        raise UserError(
+            f"{name} draws other codes from a generator with the same seed.",
+            "Draw with its generator, as torch.randn(…, generator=generator), and with no other source.",
+        )
+    return drawn[0]
+
+
+def _check_last_class(generator: PretrainedGenerator, codes: Tensor, num_classes: int) -> None:
+    """Refuse a decoder that draws the first class, but not the last one."""
+
+    def of(label: int) -> Run:
+        return lambda part: generator.draw(part, torch.full((len(part),), label))
+
+    error = failure(of(num_classes - 1), codes)
+    if error is not None and failure(of(0), codes) is None:
+        raise UserError(
+            f"{generator.name}.decode fails for class {num_classes - 1}, but not for class 0: "
+            f"{type(error).__name__}: {error}.",
+            f"Give a decoder of the {num_classes} classes of the dataset, or a dataset of its classes.",
+        )
+
+
 def _check_encoding(encode: Run, images: Tensor, numbers: int, name: str) -> Tensor:
     """The codes of images, `(N, numbers)`."""
+    check_channels(encode, images, f"{name}.encode")
     shape = "×".join(map(str, images.shape[1:]))
     with torch.no_grad():
         codes, again, alone = _runs(encode, images, f"{name}.encode", f"images {shape}")
@@ -149,6 +199,8 @@ def _runs(function: Run, inputs: Tensor, name: str, what: str) -> tuple[Tensor, 
     for part in (inputs, inputs, inputs[:1]):
         try:
             output = function(part)
+        except UserError:
+            raise
         except Exception as error:  # a user-defined network may raise anything
             raise UserError(
                 f"{name} fails on a batch of {len(part)} {what}: {type(error).__name__}: {error}.",
@@ -181,8 +233,8 @@ def _remedy_for_shape(drawn: tuple[int, ...], wanted: tuple[int, ...]) -> str:
         return f"Make it return {tuple(wanted)} for {wanted[0]} codes."
     if drawn[1] in (1, 3) and drawn[2:] == wanted[2:]:
         gray = "true" if drawn[1] == 1 else "false"
-        return f"Use dataset.gray={gray} where the dataset has this key (image_folder, torchvision), or convert it."
-    return f"Use dataset.size={drawn[-1]} where the dataset has this key (image_folder), or resize in its decode."
+        return f"Use dataset.gray={gray} {WHERE_SET}, or convert it."
+    return f"Use dataset.size={drawn[-1]} {WHERE_SET}, or resize in its decode."
 
 
 def _is_outside(low: float, high: float, declared: tuple[float, float]) -> bool:

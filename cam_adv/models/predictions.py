@@ -8,7 +8,23 @@ from torch import Tensor
 from cam_adv.data.pixels import to_unit_range
 
 BATCH = 500
-"""Images in one batch: enough to use a device well, few enough for any memory."""
+"""Largest number of images in one batch: enough to use a device well."""
+
+NUMBERS = BATCH * 3 * 64 * 64
+"""Pixels in one batch, so that larger images come in smaller batches and fit into memory."""
+
+FEW = 16
+"""Codes that are computed together whatever they draw."""
+
+
+def batch_size(numbers: int, largest: int = BATCH) -> int:
+    """How many images are computed together.
+
+    Args:
+        numbers: pixels of an image, of all channels.
+        largest: their number for small images.
+    """
+    return max(1, min(largest, largest * NUMBERS // (BATCH * numbers)))
 
 
 @torch.no_grad()
@@ -17,10 +33,14 @@ def batched_apply(function: Callable[[Tensor], Tensor], images: Tensor, device: 
 
     Args:
         function: images `(n, C, H, W)` in [0, 1] on `device` to a tensor `(n, …)`.
-        images: `(N, C, H, W)`, uint8 in [0, 255] or float in [0, 1].
+        images: `(N, C, H, W)`, uint8 in [0, 255] or float in [0, 1]; or codes `(N, D)`.
         device: the device on which the function computes.
 
     Returns:
         `(N, …)` on the CPU.
     """
-    return torch.cat([function(to_unit_range(batch.to(device))).cpu() for batch in images.split(BATCH)])
+    numbers = images[:1].numel()
+    if images.ndim == 2 and len(images) > FEW:  # what is drawn from a code may be large
+        numbers = max(numbers, function(images[:1].to(device)).numel())
+    size = batch_size(max(1, numbers))
+    return torch.cat([function(to_unit_range(batch.to(device))).cpu() for batch in images.split(size)])

@@ -7,6 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
 from cam_adv.models.generators.base import Generator
+from cam_adv.models.generators.pretrained import PretrainedGenerator
 
 GRAPHS = 64
 """Limit of compiled graphs of one function. PyTorch counts all networks that are made of torch.nn.Sequential as one
@@ -33,8 +34,10 @@ class Compilation(Callback):
 
 
 def _parts(module: LightningModule) -> Iterator[nn.Module]:
-    """What is called as a whole: a network, or the parts of a generator."""
+    """What is called as a whole: a network, or the parts of a generator and of its decoder."""
     networks = getattr(module, "networks", None)
     for network in [module.network] if networks is None else networks:
         assert isinstance(network, nn.Module)
         yield from network.children() if isinstance(network, Generator) else [network]
+        if isinstance(network, PretrainedGenerator):
+            yield from network.decoder.children()

@@ -38,5 +38,9 @@ def write_generator_images(generator: Generator, images: Tensor, folder: Path) -
 
 
 def prior_codes(generator: Generator) -> Tensor:
-    """Samples of the prior, `(64, D)`; generators with the same D get the same ones, so that they can be compared."""
+    """Samples of the prior, `(64, D)`, the same at each call.
+
+    They are also the same for all generators of the same D whose prior is N(0, I), which can thus be compared; a
+    decoder's own prior and random classes give others.
+    """
     return generator.sample_prior(SHOWN, torch.Generator().manual_seed(0))

@@ -85,11 +85,15 @@ class LatentHeads(LightningModule):
         return [self.network]
 
     def on_train_epoch_start(self) -> None:
-        """Fit the components and the spread of codes, before the heads anew with those of the trained encoder."""
+        """Fit the components and the spread of codes, before the heads anew with those of the trained encoder.
+
+        The encoder is in evaluation mode while the heads are trained, which get its codes as they will be used.
+        """
         if self.current_epoch in (0, self.first_head_epoch):
             data = self.trainer.datamodule  # type: ignore[attr-defined]
             assert isinstance(data, ImageDataModule)
             self.network.fit_codes(data.splits.train.images)
+        self.network.train_encoders(self.current_epoch < self.first_head_epoch)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         images, labels = batch

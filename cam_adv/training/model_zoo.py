@@ -47,6 +47,9 @@ from cam_adv.training.generator_images import write_generator_images
 from cam_adv.training.store import CHECKPOINT, StoreEntry
 from cam_adv.training.trainer import TrainingProgress, make_trainer
 
+WEIGHT_FILES = frozenset({"weights", "encoder_weights", "decoder_weights", "file", "path"})
+"""Keys of a decoder's config that say where its weights are."""
+
 
 @dataclass(frozen=True)
 class TrainSpec:
@@ -217,7 +220,7 @@ class ModelZoo:
                 network = instantiate(target, **arguments)
             except InstantiationException as error:
                 if isinstance(error.__cause__, UserError):
-                    raise error.__cause__ from error
+                    raise error.__cause__ from None
                 raise
         if not isinstance(network, nn.Module):
             raise UserError(
@@ -317,11 +320,25 @@ def _given(settings: VictimSettings) -> dict[str, Any]:
 
 
 def _pretrained(target: dict[str, Any], network: PretrainedGenerator) -> dict[str, Any]:
-    """In the recipe of such a generator: its decoder's weights, and not the inversion, which no training uses."""
-    trained = {key: value for key, value in target.items() if key != "inversion"}
+    """In the recipe of such a generator: its decoder's weights instead of their files, which may be moved, and not the
+    inversion, which no training uses.
+    """
+    trained = {key: value for key, value in target.items() if key != "inversion"} | {
+        "decoder": _without_files(target["decoder"])
+    }
     return {"network": trained, "decoder": digest({}, network.decoder.state_dict())}
 
 
+def _without_files(target: Any) -> Any:
+    """The same config without the paths of weights."""
+    if not isinstance(target, dict):
+        return target
+    kept = {key: value for key, value in target.items() if not (key in WEIGHT_FILES and isinstance(value, str))}
+    return {key: _without_files(value) for key, value in kept.items()}
+
+
 def has_batch_statistics(module: nn.Module) -> bool:
-    """Whether a network has layers of batch normalisation."""
-    return any(isinstance(part, _BatchNorm) for part in module.modules())
+    """Whether a network has layers of batch normalisation, other than those of a decoder that is frozen."""
+    generators = [part for part in module.modules() if isinstance(part, PretrainedGenerator)]
+    frozen = {part for generator in generators for part in generator.decoder.modules()}
+    return any(isinstance(part, _BatchNorm) and part not in frozen for part in module.modules())

@@ -117,6 +117,28 @@ class TestSplits:
         assert test is not None
         assert (levels(train), levels(test), isinstance(train, TrainingImages)) == ([10, 11], [20, 21], False)
 
+    def test_unlabelled_training_images_are_left_out_in_words(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        stand_in(monkeypatch, {"train": split(10, 11, 12, labels=[1, -1, 0]), "test": split(30)})
+        with caplog.at_level("INFO"):
+            train, _, _ = load()
+        assert (levels(train), train.labels.tolist()) == ([10, 12], [1, 0])
+        assert "some/set has no label for 1 training images" in caplog.text
+
+    @pytest.mark.parametrize("labels", [[], [-1, -1]])
+    def test_training_images_without_any_label_are_refused(
+        self, monkeypatch: pytest.MonkeyPatch, labels: list[int]
+    ) -> None:
+        stand_in(monkeypatch, {"train": split(*range(len(labels)), labels=labels), "test": split(30)})
+        with pytest.raises(UserError, match=r"dataset\.path=some/set has no labelled training images"):
+            load()
+
+    def test_size_that_is_no_number_of_pixels_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        stand_in(monkeypatch, {"all": split(10, 11, 12)})
+        with pytest.raises(UserError, match=r"dataset\.size=None is no side of a picture"):
+            load(size=None)
+
     def test_splits_without_train_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         stand_in(monkeypatch, {"english": split(10), "german": split(20)})
         with pytest.raises(UserError) as refused:
@@ -127,6 +149,12 @@ class TestSplits:
 
 
 class TestColumns:
+    def test_column_of_lists_has_no_classes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        features = {"picture": ImageColumn(), "label": "list"}
+        stand_in(monkeypatch, {"all": split(1, 2, labels=[[1], [2]], features=features)})
+        with pytest.raises(UserError, match=r"The column label of dataset\.path=some/set can't be read as classes"):
+            load(label_column="label")
+
     def test_column_of_plain_values_has_them_as_classes(self, monkeypatch: pytest.MonkeyPatch) -> None:
         features = {"picture": ImageColumn(), "label": "int64"}
         splits = {

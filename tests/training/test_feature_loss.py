@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cam_adv.models.blocks import group_norm
 from cam_adv.training.feature_loss import FeatureLoss, feature_distance
 
 
@@ -49,3 +50,9 @@ def test_classifier_learns_from_labels_alone_and_reconstructions_from_the_distan
 def test_features_halve_their_size_and_double_their_channels() -> None:
     features = FeatureLoss(1, 4, width=8).features(torch.rand(2, 1, 28, 28))
     assert [tuple(part.shape[1:]) for part in features] == [(8, 28, 28), (16, 14, 14), (32, 7, 7)]
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(8, 1), (96, 12), (12, 3), (26, 13), (7, 7)])
+def test_group_norm_takes_any_number_of_channels(channels: int, groups: int) -> None:
+    assert group_norm(channels).num_groups == groups
+    assert group_norm(channels)(torch.rand(2, channels, 3, 3)).shape == (2, channels, 3, 3)

@@ -51,8 +51,12 @@ class LatentDensity(nn.Module):
         self.register_buffer("means", means, persistent=False)
         self.register_buffer("inverse_factors", torch.linalg.inv(factor), persistent=False)
         self.register_buffer("log_scales", factor.diagonal(dim1=1, dim2=2).log().sum(dim=1), persistent=False)
-        self.register_buffer("medians", torch.zeros(count, dtype=codes.dtype), persistent=False)
-        self.medians = torch.stack([self._energy(codes[rows], labels[rows]).median() for rows in members])
+        # Class by class: `_energy` needs D² numbers for each code, too many for all training images.
+        medians = [
+            _gaussian_energy((codes[rows] - means[label]) @ self.inverse_factors[label].T, self.log_scales[label])
+            for label, rows in enumerate(members)
+        ]
+        self.register_buffer("medians", torch.stack([one.median() for one in medians]), persistent=False)
 
     @classmethod
     def of(cls, generator: Generator, images: LabelledImages) -> "LatentDensity":
@@ -71,15 +75,23 @@ class LatentDensity(nn.Module):
     def sample(self, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a code from the Gaussian of each label `(N,)`: `(N, D)`, on the density's device."""
         eps = torch.randn(len(labels), self.means.shape[1], generator=generator).to(self.means)
-        labels = labels.to(self.means.device)
-        offset = torch.linalg.solve_triangular(self.inverse_factors[labels], eps.unsqueeze(2), upper=False)
-        return self.means[labels] + offset.squeeze(2)
+        codes, labels = torch.empty_like(eps), labels.to(eps.device)
+        for label in labels.unique().tolist():
+            rows = labels == label
+            offset = torch.linalg.solve_triangular(self.inverse_factors[label], eps[rows].T, upper=False).T
+            codes[rows] = self.means[label] + offset
+        return codes
 
     def _energy(self, codes: Tensor, labels: Tensor) -> Tensor:
         """Negative log-density of each code under its class, less a constant: `(N,)`."""
         offset = (codes - self.means[labels]).unsqueeze(1)
         whitened = (self.inverse_factors[labels] * offset).sum(dim=2)  # a matrix product loses digits under autocast
-        return 0.5 * whitened.square().sum(dim=1) + self.log_scales[labels]
+        return _gaussian_energy(whitened, self.log_scales[labels])
+
+
+def _gaussian_energy(whitened: Tensor, log_scale: Tensor) -> Tensor:
+    """Negative log-density, less a constant, of whitened offsets from the mean, `(N, D)`: `(N,)`."""
+    return 0.5 * whitened.square().sum(dim=1) + log_scale
 
 
 def _covariance(offsets: Tensor) -> Tensor:

@@ -6,11 +6,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from cam_adv.models.predictions import batch_size
 from cam_adv.schema.component import Component
 from cam_adv.schema.fields import Index, Positive
 
 TOGETHER = 64
-"""Images that are inverted at a time: gradients need more memory than predictions."""
+"""Largest number of images that are inverted at a time: gradients need more memory than predictions."""
 
 
 class Inversion(Component):
@@ -32,7 +33,8 @@ class Inversion(Component):
             codes: the first guess, `(N, D)`.
             images: what they are to draw, `(N, C, H, W)`.
         """
-        parts = zip(codes.split(TOGETHER), images.split(TOGETHER), strict=True)
+        together = batch_size(images[:1].numel(), TOGETHER)
+        parts = zip(codes.split(together), images.split(together), strict=True)
         with torch.enable_grad():
             return torch.cat([self._refine(decode, *part) for part in parts])
 

@@ -117,13 +117,22 @@ class PretrainedGenerator(Generator):
         self.decoder.eval()
         return self
 
+    def train_encoders(self, mode: bool) -> None:
+        """Set the mode of the networks that predict codes and classes alone."""
+        for encoder in (self.code_encoder, self.class_encoder):
+            if encoder is not None:
+                encoder.train(mode)
+
     @torch.no_grad()
     def fit_codes(self, images: Tensor) -> None:
         """Determine the principal components and the spread of codes from training images, `(N, C, H, W)`.
 
+        Leaves the networks that predict codes and classes in evaluation mode.
+
         Raises:
             UserError: the codes vary in fewer directions than there are components.
         """
+        self.train_encoders(False)
         device = self.code_std.device
         codes = batched_apply(lambda part: self.own_codes(part)[0], images, device).to(device)
         if self.components is not None:
@@ -132,14 +141,24 @@ class PretrainedGenerator(Generator):
         self.code_std.copy_(codes.std(dim=0))
 
     def own_codes(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The decoder's own codes of images in [0, 1], flattened, `(N, n)`, and their std if it returns one."""
+        """The decoder's own codes of images in [0, 1], flattened, `(N, n)`, and their std if it returns one.
+
+        Raises:
+            UserError: its `encode` returns neither codes nor their mean and std.
+        """
         if self.code_encoder is not None:
             return self.code_encoder(images), None
         low, high = self.pixel_range
         encoded = self.decoder.encode(low + (high - low) * images)
         if isinstance(encoded, Tensor):
             return encoded.flatten(1), None
-        return encoded.mean.flatten(1), encoded.std.flatten(1)
+        mean, std = getattr(encoded, "mean", None), getattr(encoded, "std", None)
+        if not isinstance(mean, Tensor) or not isinstance(std, Tensor):
+            raise UserError(
+                f"{self.name}.encode returns a {type(encoded).__name__}.",
+                "Return codes, or an object with mean and std, such as Posterior.",
+            )
+        return mean.flatten(1), std.flatten(1)
 
     def encode(self, images: Tensor) -> Posterior:
         """See `Generator.encode`. The class part has the gradient of the predicted probabilities."""

@@ -10,7 +10,8 @@ class PrincipalComponents(nn.Module):
     """z = (c − mean)·directions / scale of codes c `(N, n)`, and back; z `(N, D)` of the fitted codes has N(0, I)'s
     mean and covariance.
 
-    Until `fit` has been called, z is the first D numbers of c.
+    Until `fit` has been called, z is the first D numbers of c. The precision is that of the directions, also under
+    autocast.
     """
 
     mean: Tensor
@@ -58,12 +59,15 @@ class PrincipalComponents(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         """z of codes `(N, n)`: `(N, D)`."""
-        return (codes - self.mean) @ self.directions / self.scale
+        with torch.autocast(codes.device.type, enabled=False):
+            return (codes - self.mean) @ self.directions / self.scale
 
     def spread(self, std: Tensor) -> Tensor:
         """The standard deviations of z, `(N, D)`, of independent codes with standard deviations `(N, n)`."""
-        return (std.square() @ self.directions.square()).sqrt() / self.scale
+        with torch.autocast(std.device.type, enabled=False):
+            return (std.to(self.scale.dtype).square() @ self.directions.square()).sqrt() / self.scale
 
     def inverse(self, z: Tensor) -> Tensor:
         """The codes `(N, n)` nearest to the mean among those with this z `(N, D)`."""
-        return self.mean + (z * self.scale) @ self.directions.T
+        with torch.autocast(z.device.type, enabled=False):
+            return self.mean + (z * self.scale) @ self.directions.T

@@ -28,7 +28,7 @@ class ResidualSVAE(Generator):
     ) -> None:
         """
         Args:
-            widths: channels at half, quarter, … of the image's side; multiples of 8.
+            widths: channels at half, quarter, … of the image's side.
         """
         super().__init__()
         self.latent_size = latent_size

@@ -198,8 +198,9 @@ class TestSummary:
         """Those of the generator, computed again; those of the judge are shares of the test images."""
         summary, test = attack_run.summary, splits.test
         with torch.no_grad():
-            codes = generator(attack_run).encode(test.images.float() / 255).mean
-        assert summary["active_latents"] == int((codes.double().var(dim=0) > 0.01).sum())
+            posterior = generator(attack_run).encode(test.images.float() / 255)
+        of_the_mean, noise = posterior.mean.double().var(dim=0), posterior.std.double().square().mean(dim=0)
+        assert summary["active_latents"] == int((of_the_mean / (of_the_mean + noise) > 0.01).sum())
         for name in ("judge_accepts", "judge_read", "reconstruction_read"):
             assert summary[name] * len(test) == pytest.approx(round(summary[name] * len(test)), abs=1e-6)
         assert summary["judge_accepts"] * summary["judge_right"] == pytest.approx(summary["judge_read"])

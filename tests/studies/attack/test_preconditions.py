@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from cam_adv.data.human_labels import NOTHING
 from cam_adv.data.splits import LabelledImages
 from cam_adv.metrics.evaluator import Evaluator, Predictions
-from cam_adv.models.generators.base import Generator
+from cam_adv.models.generators.base import Generator, Posterior
 from cam_adv.models.judge import Judge, Reading
 from cam_adv.studies.attack.preconditions import Preconditions, PreconditionSettings
 
@@ -16,7 +16,10 @@ LEAST = PreconditionSettings(judge_read=0.8, reconstruction_read=0.6, active_lat
 
 
 class Negative(Generator):
-    """Draws a blank image whose level is minus the first number of the code."""
+    """Draws a blank image whose level is minus the first number of the code; latents have noise of variance 0.99."""
+
+    def encode(self, images: Tensor) -> Posterior:
+        return Posterior(torch.zeros(len(images), 1), torch.full((len(images), 1), 0.99**0.5))
 
     def decode(self, codes: Tensor) -> Tensor:
         return (-codes[:, :1]).reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2)

@@ -55,8 +55,9 @@ def _load(path: str) -> nn.Module:
     try:
         model: nn.Module = AutoModel.from_pretrained(path)
     except Exception as error:  # missing files, no network and foreign formats raise many kinds of errors
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"{DECODER}.path={path} can't be loaded: {str(error).splitlines()[0].rstrip('.')}.",
+            f"{DECODER}.path={path} can't be loaded: {first_line.rstrip('.')}.",
             "Give a folder with config.json and safetensors, or the name of a model on the Hub and a connection.",
         ) from error
     return model

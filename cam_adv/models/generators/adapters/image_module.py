@@ -14,14 +14,14 @@ class ImageModule(nn.Module):
     def __init__(
         self,
         module: nn.Module,
-        code_shape: Sequence[int],
+        code_shape: Sequence[int] | int,
         pixel_range: Sequence[float],
         weights: str | None = None,
     ) -> None:
         """
         Args:
             module: codes `(N, *code_shape)` to images `(N, C, H, W)`.
-            code_shape: of one code.
+            code_shape: of one code; a number n is (n,).
             pixel_range: black and white in its images.
             weights: a file with its state dict; None: it has its weights.
 
@@ -30,7 +30,7 @@ class ImageModule(nn.Module):
         """
         super().__init__()
         self.module = module
-        self.code_shape = tuple(code_shape)
+        self.code_shape = code_shape if isinstance(code_shape, int) else tuple(code_shape)
         self.pixel_range = tuple(pixel_range)
         if weights is not None:
             load_weights(module, weights, type(module).__name__, f"{DECODER}.weights")

@@ -13,6 +13,10 @@ from cam_adv.errors import UserError
 from cam_adv.models.generators.code_decoder import DECODER
 
 
+OPTIONS = {"noise_mode": "const", "force_fp32": True}
+"""Of the synthesis, where it takes them: otherwise it draws other noise each time, and the upper layers in float16."""
+
+
 class StyleGAN(nn.Module):
     """A `CodeDecoder` whose code is w: one style `(W,)`, which all layers of the synthesis network share.
 
@@ -26,9 +30,9 @@ class StyleGAN(nn.Module):
         super().__init__()
         self.network = network
         self.code_shape = (int(self.network.w_dim),)
-        parameters = inspect.signature(self.network.synthesis.forward).parameters.values()
-        takes_noise_mode = any(p.name == "noise_mode" or p.kind is p.VAR_KEYWORD for p in parameters)
-        self.options = {"noise_mode": "const"} if takes_noise_mode else {}  # without, it draws other noise each time
+        parameters = inspect.signature(self.network.synthesis.forward).parameters
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+        self.options = {key: value for key, value in OPTIONS.items() if takes_any or key in parameters}
 
     def decode(self, z: Tensor) -> Tensor:
         """See `CodeDecoder.decode`."""
