@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import run_in_process
-from given_generators import BURGESS_MNIST, TAEF2_DECODER, TAEF2_ENCODER, needs_weights
+from given_generators import BURGESS_MNIST, TAEF2_DECODER, TAEF2_ENCODER, needs
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -159,13 +159,13 @@ def test_missing_weights_are_refused_before_anything_is_trained(folder: Path, ti
     assert not list((folder / "outputs").glob("models/*"))
 
 
-@needs_weights
+@needs(BURGESS_MNIST)
 def test_burgess_vae_is_attacked_through(folder: Path, tiny: list[str]) -> None:
     _, tensors, _ = attack(own(tiny, "burgess_vae", f"network.decoder.weights={BURGESS_MNIST}"), folder)
     assert tensors["z"].shape == (12, 10)
 
 
-@needs_weights
+@needs(TAEF2_ENCODER, TAEF2_DECODER)
 def test_taef2_is_attacked_through_in_colour(folder: Path, tiny: list[str], tmp_path: Path) -> None:
     """A ramp to the right, down, and one of colours: photographs of 16×16 pixels."""
     rng, ramp = np.random.default_rng(0), np.linspace(0, 200, 16)

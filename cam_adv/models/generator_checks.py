@@ -86,7 +86,7 @@ def _check_prior(generator: PretrainedGenerator, count: int) -> Tensor:
     prior = getattr(generator.decoder, "prior", None)
     if not callable(prior):
         return torch.randn(count, numbers, generator=torch.Generator().manual_seed(0))
-    remedy = f"Make prior(count, generator) return codes {('count', *shape)}".replace("'", "") + ", as a float tensor."
+    remedy = f"Make prior(count, generator) return float32 codes (count, {', '.join(map(str, shape))})."
     drawn = []
     for _ in range(2):
         try:
@@ -95,9 +95,9 @@ def _check_prior(generator: PretrainedGenerator, count: int) -> Tensor:
             raise
         except Exception as error:  # a user-defined prior may raise anything
             raise UserError(f"{name} fails for {count} codes: {type(error).__name__}: {error}.", remedy) from error
-        if not isinstance(codes, Tensor) or not codes.is_floating_point():
-            got = str(codes.dtype) if isinstance(codes, Tensor) else type(codes).__name__
-            raise UserError(f"{name} returns a {got}, not codes.", remedy)
+        if not isinstance(codes, Tensor) or codes.dtype != torch.float32:
+            got = codes.dtype if isinstance(codes, Tensor) else f"a {type(codes).__name__}"
+            raise UserError(f"{name} returns {got}.", remedy)
         if tuple(codes.shape) not in ((count, *shape), (count, numbers)):
             raise UserError(f"{name} returns {tuple(codes.shape)} for {count} codes.", remedy)
         if not codes.isfinite().all():

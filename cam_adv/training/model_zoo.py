@@ -320,11 +320,11 @@ def _given(settings: VictimSettings) -> dict[str, Any]:
 
 
 def _pretrained(target: dict[str, Any], network: PretrainedGenerator) -> dict[str, Any]:
-    """In the recipe of such a generator: its decoder's weights instead of their files, which may be moved, and not the
-    inversion, which no training uses.
-    """
-    trained = {key: value for key, value in target.items() if key != "inversion"} | {
-        "decoder": _without_files(target["decoder"])
+    """In the recipe of such a generator: its decoder's weights, not their files, and not the inversion."""
+    trained = {
+        key: _without_files(value) if key == "decoder" else value
+        for key, value in target.items()
+        if key != "inversion"
     }
     return {"network": trained, "decoder": digest({}, network.decoder.state_dict())}
 

@@ -56,9 +56,44 @@ class Autoencoder(Decoder):
 class ClassDecoder(Decoder):
     """The same with classes."""
 
+    def __init__(self, classes: int = CLASSES) -> None:
+        super().__init__()
+        self.shift = nn.Embedding(classes, 4)
+
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         assert y is not None
-        return super().decode(z + y.unsqueeze(1))
+        return super().decode(z + self.shift(y))
+
+
+class PriorDecoder(Decoder):
+    """The same with a prior."""
+
+    def __init__(self, prior: Callable[..., Any]) -> None:
+        super().__init__()
+        self.prior = prior
+
+
+class PriorAutoencoder(Autoencoder):
+    """The same with an encoder, so that its prior is not needed for codes."""
+
+    def __init__(self, prior: Callable[..., Any]) -> None:
+        super().__init__()
+        self.prior = prior
+
+
+class ColourAutoencoder(Autoencoder):
+    """Reads colour images alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read = nn.Conv2d(3, 1, 1)
+
+    def encode(self, x: Tensor) -> Any:
+        return super().encode(self.read(x))
+
+
+def uniform(count: int, generator: torch.Generator) -> Tensor:
+    return torch.rand(count, 4, generator=generator)
 
 
 def without_gradient(images: Tensor) -> Tensor:
@@ -88,13 +123,13 @@ REFUSED = {
         Decoder(size=16),
         Decoder(size=16, after=lambda x: nn.functional.avg_pool2d(x, 2)),
         r"draws \(8, 1, 16, 16\) for 8 codes, but the images of the dataset are \(8, 1, 8, 8\)",
-        "dataset.size=16",
+        r"dataset.size=16 .*\(image_folder, torchvision, hugging_face\)",
     ),
     "colour": (
         Decoder(channels=3),
         Decoder(channels=3, after=lambda x: x.mean(dim=1, keepdim=True)),
         r"draws \(8, 3, 8, 8\)",
-        r"dataset.gray=false .*or convert it",
+        r"dataset.gray=false .*\(image_folder, torchvision, hugging_face\), or convert it",
     ),
     "flat images": (
         Decoder(after=lambda x: x.flatten(1)),
@@ -180,6 +215,72 @@ REFUSED = {
         "encode encodes the same differently",
         "noise in evaluation mode",
     ),
+    "encode of a colour image": (
+        ColourAutoencoder(),
+        Autoencoder(),
+        "encode reads images of 3 channels, but those of the dataset have 1",
+        r"dataset.gray=false .*\(image_folder, torchvision, hugging_face\)",
+    ),
+    "encode of a tuple": (
+        Autoencoder(lambda codes: (codes, codes)),
+        Autoencoder(lambda codes: Posterior(codes, codes.exp())),
+        r"encode returns a tuple\.$",
+        "mean and std, such as Posterior",
+    ),
+    "encode of a distribution": (
+        Autoencoder(lambda codes: torch.distributions.Normal(codes, codes.exp())),
+        Autoencoder(),
+        r"encode returns a Normal\.$",
+        "mean and std, such as Posterior",
+    ),
+    "prior of more numbers": (
+        PriorDecoder(lambda count, generator: torch.rand(count, 7, generator=generator)),
+        PriorDecoder(uniform),
+        r"prior returns \(8, 7\) for 8 codes",
+        r"return float32 codes \(count, 4\)",
+    ),
+    "prior beside encode": (
+        PriorAutoencoder(lambda count, generator: torch.rand(count, 7, generator=generator)),
+        PriorAutoencoder(uniform),
+        r"prior returns \(8, 7\) for 8 codes",
+        r"return float32 codes \(count, 4\)",
+    ),
+    "prior with another signature": (
+        PriorDecoder(lambda count: torch.rand(count, 4)),
+        PriorDecoder(uniform),
+        r"prior fails for 8 codes: TypeError: .* takes 1 positional argument",
+        r"prior\(count, generator\)",
+    ),
+    "prior without its generator": (
+        PriorDecoder(lambda count, generator: torch.rand(count, 4)),
+        PriorDecoder(uniform),
+        "prior draws other codes from a generator with the same seed",
+        "generator=generator",
+    ),
+    "prior of NaN": (
+        PriorDecoder(lambda count, generator: uniform(count, generator) / 0),
+        PriorDecoder(uniform),
+        "prior returns NaN or infinity",
+        "Correct",
+    ),
+    "prior of no tensor": (
+        PriorDecoder(lambda count, generator: uniform(count, generator).tolist()),
+        PriorDecoder(uniform),
+        r"prior returns a list\.$",
+        "float32 codes",
+    ),
+    "prior of whole numbers": (
+        PriorDecoder(lambda count, generator: uniform(count, generator).long()),
+        PriorDecoder(uniform),
+        r"prior returns torch\.int64\.$",
+        "float32 codes",
+    ),
+    "too few classes": (
+        ClassDecoder(CLASSES - 1),
+        ClassDecoder(CLASSES + 2),
+        "decode fails for class 2, but not for class 0: IndexError",
+        "Give a decoder of the 3 classes",
+    ),
     "encode with log variances": (
         Autoencoder(lambda codes: Posterior(codes, -codes)),
         Autoencoder(lambda codes: Posterior(codes, codes.exp())),
@@ -209,8 +310,10 @@ def test_decoder_is_refused_and_the_remedy_helps(name: str) -> None:
         Autoencoder(),
         Decoder(after=lambda x: 1.3 * x - 0.2),
         Decoder(after=lambda x: 2.6 * x - 1.4, pixel_range=(-1, 1)),
+        Decoder(after=lambda x: x + 0 * torch.randn_like(x)),
+        PriorDecoder(lambda count, generator: uniform(count, generator).unflatten(1, (2, 2)).flatten(1)),
     ],
-    ids=["plain", "classes", "encodes", "overshoots", "overshoots in [-1, 1]"],
+    ids=["plain", "classes", "encodes", "overshoots", "overshoots in [-1, 1]", "draws in vain", "prior"],
 )
 def test_valid_decoder_is_accepted_without_a_random_draw(decoder: nn.Module) -> None:
     torch.manual_seed(3)
@@ -249,6 +352,26 @@ def test_generator_of_this_package_is_checked_too(changes: dict[str, Callable[..
     check_generator(Changed().eval(), IMAGES, CLASSES, "mine.SVAE")
     with pytest.raises(UserError, match=what):
         check_generator(Changed(**changes).eval(), IMAGES, CLASSES, "mine.SVAE")
+
+
+def without_last_class() -> ClassDecoder:
+    decoder = ClassDecoder(26)
+    decoder.shift.weight.data[25] = torch.nan
+    return decoder
+
+
+@pytest.mark.parametrize(
+    ("decoder", "what"),
+    [
+        (ClassDecoder(10), "decode fails for class 25, but not for class 0: IndexError"),
+        (without_last_class(), "decode returns NaN"),
+    ],
+    ids=["ten classes", "NaN for the last"],
+)
+def test_last_classes_are_tried_where_there_are_more_than_images(decoder: nn.Module, what: str) -> None:
+    generator = PretrainedGenerator(decoder, 1, 26, (8, 8), encoder=partial(StridedEncoder, width=2, hidden=4)).eval()
+    with pytest.raises(UserError, match=what):
+        check_generator(generator, IMAGES, 26, "mine.Decoder")
 
 
 def test_heads_of_another_number_of_classes_are_refused() -> None:

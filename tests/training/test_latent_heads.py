@@ -18,7 +18,7 @@ from cam_adv.models.generators.pretrained import PretrainedGenerator
 from cam_adv.models.generators.svae import SVAE
 from cam_adv.training.discriminator_loss import discriminator_loss
 from cam_adv.training.latent_heads import LatentHeads, LatentHeadsTraining
-from cam_adv.training.model_zoo import ModelHandle, ModelZoo
+from cam_adv.training.model_zoo import ModelHandle, ModelZoo, has_batch_statistics
 
 SIZE = (16, 16)
 
@@ -55,6 +55,50 @@ class Turned(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         return z.flip(1).unflatten(1, (1, *SIZE))
+
+
+class FrozenNorm(Sketch):
+    """With batch norm, which is frozen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(1)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.norm(super().decode(z)).clamp(0, 1)
+
+
+class FromFile(nn.Module):
+    """A `Sketch` with weights from a file."""
+
+    code_shape = 6
+
+    def __init__(self, weights: str, strength: float = 1.0) -> None:
+        super().__init__()
+        self.sketch, self.strength = Sketch(), strength
+        self.sketch.load_state_dict(torch.load(weights))
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.sketch.decode(self.strength * z)
+
+
+class NoisyEncoder(nn.Module):
+    """Depends on the batch and on chance while it is trained."""
+
+    def __init__(self, in_channels: int, image_size: tuple[int, int], out_features: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(math.prod(image_size))
+        self.rest = nn.Sequential(nn.Dropout(0.5), nn.Linear(math.prod(image_size), out_features))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.rest(self.norm(images.flatten(1)))
+
+
+NOISY = (
+    "~model.generator.network.encoder.width",
+    "~model.generator.network.encoder.hidden",
+    f"model.generator.network.encoder._target_={__name__}.NoisyEncoder",
+)
 
 
 def overrides_for(tiny: Sequence[str], decoder: str, *further: str) -> list[str]:
@@ -210,9 +254,56 @@ class TestRecipe:
         changed = handle(tiny, splits, tmp_path, "Sketch", f"model.generator.network.{change}")
         assert (digest(plain) == digest(changed)) is same
 
+    def test_moved_weights_are_the_same_model_and_other_settings_are_not(
+        self, tiny: list[str], splits: ImageSplits, tmp_path: Path
+    ) -> None:
+        for name in ("first", "moved"):
+            torch.manual_seed(0)
+            torch.save(Sketch().state_dict(), tmp_path / f"{name}.pt")
+        torch.save(Sketch(4.0).state_dict(), tmp_path / "other.pt")
+        key = "+model.generator.network.decoder"
+        first, moved, other = (
+            digest(handle(tiny, splits, tmp_path, "FromFile", f"{key}.weights={tmp_path / name}.pt"))
+            for name in ("first", "moved", "other")
+        )
+        changed = [f"{key}.weights={tmp_path / 'first'}.pt", f"{key}.strength=2"]
+        assert first == moved
+        assert len({first, other, digest(handle(tiny, splits, tmp_path, "FromFile", *changed))}) == 3
+
+    def test_batch_norm_of_the_frozen_decoder_needs_no_common_statistics(
+        self, tiny: list[str], splits: ImageSplits, tmp_path: Path
+    ) -> None:
+        assert not has_batch_statistics(module_of(handle(tiny, splits, tmp_path, "FrozenNorm")))
+        assert has_batch_statistics(module_of(handle(tiny, splits, tmp_path, "FrozenNorm", *NOISY)))
+
 
 @pytest.mark.slow
 class TestTraining:
+    @pytest.mark.parametrize("decoder", ["Sketch", "ClassSketch"])
+    def test_encoder_is_in_evaluation_mode_from_the_first_head_epoch_on(
+        self, tiny: list[str], splits: ImageSplits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoder: str
+    ) -> None:
+        modes = []
+        statistics = []
+        step = LatentHeads.training_step
+
+        def recorded(self: LatentHeads, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+            loss = step(self, batch, index)
+            encoders = [one for one in (self.network.code_encoder, self.network.class_encoder) if one is not None]
+            modes.append((self.current_epoch, *{part.training for one in encoders for part in one.modules()}))
+            if self.current_epoch >= self.first_head_epoch:
+                statistics.append(encoders[0].state_dict()["norm.running_mean"].clone())
+            return loss
+
+        monkeypatch.setattr(LatentHeads, "training_step", recorded)
+        network = train(tiny, splits, tmp_path, decoder, *NOISY).network
+        assert isinstance(network, PretrainedGenerator)
+        assert set(modes) == {(0, True), (1, True), (2, False), (3, False)}
+        assert statistics[0].any()
+        assert all(torch.equal(one, statistics[0]) for one in statistics)
+        codes = network.own_codes(splits.train.images.float() / 255)[0]
+        assert torch.allclose(network.code_std, codes.std(dim=0), rtol=1e-4)
+
     @pytest.mark.parametrize("decoder", ["Sketch", "ClassSketch", "Turned"])
     def test_decoder_is_unchanged_and_the_rest_is_trained(
         self, tiny: list[str], splits: ImageSplits, tmp_path: Path, decoder: str
@@ -270,4 +361,4 @@ class TestTraining:
                 train(tiny, splits, tmp_path / "second", "Sketch")
         resumed = train(tiny, splits, tmp_path / "second", "Sketch").network.state_dict()
         for name, value in resumed.items():
-            assert torch.allclose(value, undisturbed[name], atol=1e-6), name
+            assert torch.equal(value, undisturbed[name]), name

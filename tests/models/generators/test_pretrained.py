@@ -105,6 +105,19 @@ class TestCodes:
         )
         assert generator(Shifted()).sample_prior(3, seeded(0)).min() >= 9
 
+    def test_spread_is_that_of_the_encoder_in_evaluation_mode(self) -> None:
+        """Dropout of everything would leave no spread, and batch norm one of 1."""
+
+        def encoder(image_size: tuple[int, int], out_features: int, in_channels: int) -> nn.Module:
+            layers = [nn.Flatten(), nn.Linear(64, out_features), nn.BatchNorm1d(out_features), nn.Dropout(0.9)]
+            return nn.Sequential(*layers)
+
+        made = generator(SigmoidDecoder(), encoder=encoder)
+        codes = made.own_codes(images())[0]
+        made.train().fit_codes(images())
+        assert torch.allclose(made.code_std, codes.std(dim=0))
+        assert torch.equal(made.eval().own_codes(images())[0], codes)
+
 
 class TestClasses:
     def test_code_ends_with_one_hot_class(self) -> None:

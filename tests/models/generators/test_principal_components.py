@@ -58,9 +58,21 @@ def test_fit_is_part_of_the_state() -> None:
     assert torch.equal(other(codes()), fitted(3)(codes()))
 
 
+def test_autocast_does_not_round() -> None:
+    made, std = fitted(3), torch.rand(4, 5, generator=torch.Generator().manual_seed(3))
+    z = made(codes())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (z @ z.T).dtype == torch.bfloat16  # what is not protected
+        assert torch.equal(made(codes()), z)
+        assert made.spread(std.bfloat16()).dtype == torch.float32
+        under_autocast = made.inverse(z), made.spread(std)
+    assert torch.equal(under_autocast[0], made.inverse(z))
+    assert torch.equal(under_autocast[1], made.spread(std))
+
+
 @pytest.mark.parametrize("components", [0, 6])
 def test_more_components_than_numbers_are_refused(components: int) -> None:
-    with pytest.raises(UserError, match=r"model\.generator\.network\.components=. but the|components=., but"):
+    with pytest.raises(UserError, match=f"components={components}, but the decoder's codes have 5 numbers"):
         PrincipalComponents(5, components)
 
 

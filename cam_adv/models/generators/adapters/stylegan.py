@@ -12,9 +12,8 @@ from torch.nn import functional
 from cam_adv.errors import UserError
 from cam_adv.models.generators.code_decoder import DECODER
 
-
 OPTIONS = {"noise_mode": "const", "force_fp32": True}
-"""Of the synthesis, where it takes them: otherwise it draws other noise each time, and the upper layers in float16."""
+"""Of the synthesis, where it takes them: without, it draws other noise each time, and upper layers in float16."""
 
 
 class StyleGAN(nn.Module):
