@@ -14,8 +14,8 @@ from cam_adv.schema.fields import Count, Index, Positive
 from cam_adv.schema.models import GeneratorTraining
 from cam_adv.training.check_finite import check_finite
 from cam_adv.training.discriminator_loss import discriminator_loss
+from cam_adv.training.one_cycle import cycle_in_each_phase
 from cam_adv.training.step_generator import step_generator
-from cam_adv.training.svae_gan import one_cycle
 
 
 class LatentHeadsTraining(GeneratorTraining):
@@ -153,13 +153,6 @@ class LatentHeads(LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         trained = [weight for weight in self.parameters() if weight.requires_grad]
         optimizer = torch.optim.Adam(trained, lr=self.hparams["learning_rate"], fused=True)
-        total = int(self.trainer.estimated_stepping_batches)
         epochs = self.hparams["encoder_epochs"] + self.hparams["head_epochs"]
-        switch = total * self.first_head_epoch // epochs
-
-        def rate(step: int) -> float:
-            first = step < switch
-            return one_cycle(step if first else step - switch, switch if first else total - switch)
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        schedule = cycle_in_each_phase(optimizer, self.trainer, self.first_head_epoch, epochs)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,6 +1,5 @@
 """Training the supervised VAE, then the latent discriminator on its frozen codes."""
 
-import math
 from typing import Literal
 
 import torch
@@ -17,6 +16,7 @@ from cam_adv.schema.models import GeneratorTraining
 from cam_adv.training.check_finite import check_finite
 from cam_adv.training.discriminator_loss import discriminator_loss
 from cam_adv.training.feature_loss import FeatureLoss
+from cam_adv.training.one_cycle import cycle_in_each_phase
 from cam_adv.training.step_generator import step_generator
 
 Pixels = Literal["bernoulli", "laplace"]
@@ -173,15 +173,10 @@ class SVAEGAN(LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         # Measured on two cores: an epoch takes a tenth less than where each operation of the update is a kernel.
         optimizer = torch.optim.Adam(self.parameters(), lr=self.hparams["learning_rate"], fused=True)
-        total = int(self.trainer.estimated_stepping_batches)
-        epochs = self.hparams["svae_epochs"] + self.hparams["discriminator_epochs"]
-        switch = total * self.hparams["svae_epochs"] // epochs
-
-        def rate(step: int) -> float:
-            first = step < switch
-            return one_cycle(step if first else step - switch, switch if first else total - switch)
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        first_epochs = self.hparams["svae_epochs"]
+        schedule = cycle_in_each_phase(
+            optimizer, self.trainer, first_epochs, first_epochs + self.hparams["discriminator_epochs"]
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -192,11 +187,3 @@ def feature_loss_for(network: Generator, width: int, seed: int) -> FeatureLoss:
         code = torch.zeros(1, network.latent_size)
         channels, classes = network.decode(code).shape[1], network.classifier(code).shape[1]
         return FeatureLoss(channels, classes, width).to(memory_format=torch.channels_last)
-
-
-def one_cycle(step: int, total: int, warm_up: float = 0.1) -> float:
-    """Share of the peak learning rate at `step` of `total`: a linear rise, then a cosine down to zero."""
-    position = (step + 1) / max(1, total)
-    if position < warm_up:
-        return position / warm_up
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (position - warm_up) / (1 - warm_up))))

@@ -11,7 +11,8 @@ from cam_adv.errors import UserError
 from cam_adv.models.generators.base import BernoulliGenerator, Posterior
 from cam_adv.models.generators.residual_svae import ResidualSVAE
 from cam_adv.models.generators.svae import SVAE, bernoulli_nats
-from cam_adv.training.svae_gan import SVAEGAN, Pixels, SVAEGANTraining, feature_loss_for, one_cycle
+from cam_adv.training.one_cycle import one_cycle
+from cam_adv.training.svae_gan import SVAEGAN, Pixels, SVAEGANTraining, feature_loss_for
 
 
 class LinearGenerator(BernoulliGenerator):
