@@ -32,8 +32,9 @@ def lp_norm(offset: Tensor, norm: Norm) -> Tensor:
 
 def per_image(value: Tensor | float, x: Tensor) -> Tensor:
     """One value for each image, or one for all, in a shape that broadcasts against images `(N, C, H, W)`."""
-    value = value if isinstance(value, Tensor) else torch.tensor(value, dtype=x.dtype)
-    return value.to(x.device).reshape(-1, *[1] * (x.dim() - 1))
+    # Filled on the device: a step that is recorded there can't copy from the CPU.
+    value = value.to(x.device) if isinstance(value, Tensor) else x.new_full((), value)
+    return value.reshape(-1, *[1] * (x.dim() - 1))
 
 
 def project_offset(offset: Tensor, radius: Tensor | float, norm: Norm) -> Tensor:

@@ -15,17 +15,16 @@ from cam_adv.attacks.base import Attack, AttackModels, Role, StepCallback
 from cam_adv.attacks.latent.cam_constraint import CAMConstraint
 from cam_adv.attacks.latent.initializers import RealImageInitializer
 from cam_adv.attacks.latent.latent_density import LatentDensity
-from cam_adv.attacks.latent.objective import LossWeights, Terms, evaluate, random_shift_and_noise
+from cam_adv.attacks.latent.objective import LossWeights, Terms, evaluate
 from cam_adv.attacks.latent.optimizer import OptimizationTrace, optimize_codes
+from cam_adv.attacks.latent.pace import pace_on
 from cam_adv.attacks.latent.search_space import ResidualSettings, SearchSpace
+from cam_adv.attacks.latent.step_draws import StepDraws, random_shift_and_noise
 from cam_adv.attacks.result import AttackResult
 from cam_adv.errors import UserError
 from cam_adv.models.generators.base import Generator, Posterior
 from cam_adv.models.surrogates import GeneratorClassifier
 from cam_adv.schema.fields import Count, Index, NotNegative, Positive, Share, StrictModel, Target
-
-SEED_STRIDE = 1_000_003
-"""Distance between the noise seeds of two attack seeds; a prime that no number of steps reaches."""
 
 
 class LatentNoise(StrictModel):
@@ -75,6 +74,7 @@ class LatentAttack(Attack):
     early_stop_prob: a sample that meets the victim's criterion stops once its score is at least the log of this: the
         proxies' probability of the perceived label, less what the density and the CAM cost (`candidate_score`).
     restart_below_prob: the next start is tried where the score is below the log of this.
+    cuda_graphs: on a GPU, repeat steps as recorded CUDA graphs; see `RecordedSteps`.
     weights: of the terms of the objective.
     penalty: the schedule of the multiplier k; see `cam_adv.attacks.latent.penalty`.
     """
@@ -91,6 +91,7 @@ class LatentAttack(Attack):
     proxies_per_step: Count
     early_stop_prob: Share
     restart_below_prob: Share
+    cuda_graphs: bool = True
     weights: LossWeights
     latent_noise: LatentNoise
     views: ProxyAugmentation
@@ -211,6 +212,7 @@ class LatentAttack(Attack):
                 partial(_projected, space, generator.with_class(mean, perceived_label[rows])),
                 penalty,
                 self,
+                pace_on(x.device, self.cuda_graphs),
                 partial(_shifted, on_step, steps_before),
             )
             trace = trace.with_start(number, steps_before)
@@ -287,7 +289,7 @@ class Prepared(nn.Module):
 
 
 class LatentObjective:
-    """The terms of the objective, as `optimize_codes` evaluates them: (variables, rows, step) → `Terms`.
+    """The terms of the objective; see `cam_adv.attacks.latent.walk.Objective`.
 
     A step evaluates only some of the proxies; for the others it repeats their latest log-probabilities.
     """
@@ -307,44 +309,50 @@ class LatentObjective:
     ) -> None:
         """All tensors have N rows, one for each sample."""
         self.attack, self.models, self.proxies, self.space = attack, models, proxies, space
-        self.posterior, self.density, self.cam_constraint = posterior, density, cam_constraint
+        self.std, self.density, self.cam_constraint = posterior.std, density, cam_constraint
         self.victim_label, self.perceived_label = victim_label, perceived_label
-        self.seed = seed
+        samples, shift = attack.latent_noise.samples, attack.views.shift
+        self.draws = StepDraws(seed, attack.steps, samples, space.latent_size, space.image_shape, shift)
+        self.queried: tuple[int, ...] = ()
         self.proxy_log_probs = posterior.mean.new_empty(len(victim_label), max(1, len(proxies)))
 
-    def __call__(self, variables: Tensor, rows: Tensor, step: int) -> Terms:
-        attack, noise = self.attack, self.attack.latent_noise
+    def begin(self, step: int) -> tuple[int, ...]:
+        """Prepare a step; the indices of the proxies that it evaluates."""
+        self.draws.load(step, self.std)
+        self.queried = self._queried_proxies(step)
+        return self.queried
+
+    def __call__(self, variables: Tensor, rows: Tensor) -> Terms:
+        """See `cam_adv.attacks.latent.walk.Objective`."""
+        generator, views, draws = _generator(self.models), self.attack.views, self.draws.now
         # As a constant, so that no gradient reaches the class that a class-conditional generator draws.
-        codes = _generator(self.models).with_class(self.space.codes(variables), self.perceived_label[rows])
-        # The draws depend on the seed and the step alone, so that no sample depends on the rest of its batch.
-        generator = torch.Generator().manual_seed(self.seed * SEED_STRIDE + step)
-        eps = torch.randn((noise.samples, codes.shape[1]), generator=generator).to(codes)
-        queried_proxies = self._queried_proxies(step)
+        codes = generator.with_class(self.space.codes(variables), self.perceived_label[rows])
         terms = evaluate(
             self.models.victim,
-            _generator(self.models),
-            [self.proxies[number] for number in queried_proxies],
+            generator,
+            [self.proxies[number] for number in self.queried],
             codes,
-            self.space.images(_generator(self.models), variables),
-            noise.spread * self.posterior.std[rows],
+            self.space.images(generator, variables),
+            self.attack.latent_noise.spread * self.std[rows],
             self.victim_label[rows],
             self.perceived_label[rows],
-            eps,
-            lambda images: random_shift_and_noise(images, attack.views.noise, attack.views.shift, generator),
+            draws.eps,
+            lambda images: random_shift_and_noise(images, views.noise, draws),
             self.density,
             None if self.cam_constraint is None else self.cam_constraint.rows(rows),
         )
         latest = self.proxy_log_probs[rows]
-        latest[:, queried_proxies or [0]] = terms.proxy_log_probs.detach()
-        self.proxy_log_probs[rows] = latest
+        for column, number in enumerate(self.queried or [0]):
+            latest[:, number] = terms.proxy_log_probs[:, column].detach()
+        self.proxy_log_probs.index_copy_(0, rows, latest)
         return replace(terms, proxy_log_probs=latest)
 
-    def _queried_proxies(self, step: int) -> list[int]:
+    def _queried_proxies(self, step: int) -> tuple[int, ...]:
         """Indices of the proxies of a step: all at the first and the last step, else the next ones in turn."""
         count, some = len(self.proxies), self.attack.proxies_per_step
         if step in (0, self.attack.steps) or some >= count:
-            return list(range(count))
-        return [(step * some + number) % count for number in range(some)]
+            return tuple(range(count))
+        return tuple((step * some + number) % count for number in range(some))
 
 
 def _projected(space: SearchSpace, z0: Tensor, variables: Tensor, rows: Tensor) -> Tensor:

@@ -152,20 +152,5 @@ def evaluate(
     )
 
 
-def random_shift_and_noise(images: Tensor, noise: float, shift: int, generator: torch.Generator) -> Tensor:
-    """Shift all images `(N, C, H, W)` circularly by the same few pixels and add the same Gaussian noise.
-
-    A proxy is then not fooled by single pixels.
-
-    Args:
-        noise: standard deviation.
-        shift: largest shift along each axis, in pixels.
-        generator: on the CPU; the draws don't depend on the number of images.
-    """
-    down, right = torch.randint(-shift, shift + 1, (2,), generator=generator).tolist()
-    grain = torch.randn(images.shape[1:], generator=generator).to(images)
-    return torch.roll(images, (down, right), dims=(2, 3)) + noise * grain
-
-
 def _log_prob(logits: Tensor, label: Tensor) -> Tensor:
     return -functional.cross_entropy(logits, label, reduction="none")

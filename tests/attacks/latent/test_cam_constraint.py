@@ -12,7 +12,7 @@ from cam_adv.attacks.base import AttackModels, BoundAttack
 from cam_adv.attacks.latent.attack import LatentAttack
 from cam_adv.attacks.latent.cam_constraint import CAMConstraint
 from cam_adv.attacks.latent.objective import LossWeights, Terms
-from cam_adv.attacks.latent.optimizer import candidate_score
+from cam_adv.attacks.latent.walk import candidate_score
 from cam_adv.attributions.class_maps import cam
 from cam_adv.attributions.layer_target import LayerTarget
 from cam_adv.errors import UserError

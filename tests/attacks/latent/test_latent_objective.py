@@ -4,7 +4,7 @@ import pytest
 import torch
 from random_networks import images, networks
 
-from cam_adv.attacks.latent.objective import LossWeights, Terms, evaluate, random_shift_and_noise
+from cam_adv.attacks.latent.objective import LossWeights, Terms, evaluate
 
 
 def test_total_by_hand() -> None:
@@ -48,14 +48,3 @@ def test_evaluate_with_spread_averages_f2_over_the_neighbourhood() -> None:
     terms = evaluate(victim, generator, [], codes, images()[:1], std, torch.tensor([0]), torch.tensor([1]), eps)
     by_hand = -generator.classifier(codes + 0.4 * eps).log_softmax(dim=1)[:, 1].mean()
     assert terms.f2.item() == pytest.approx(by_hand.item(), abs=1e-12)
-
-
-def test_random_shift_and_noise_is_the_same_for_all_images() -> None:
-    same = images()[:1].repeat(3, 1, 1, 1)
-    views = random_shift_and_noise(same, 0.1, 2, torch.Generator().manual_seed(0))
-    assert torch.equal(views[0], views[2])
-    assert not torch.equal(views[0], same[0])
-
-
-def test_random_shift_and_noise_of_zero_returns_input() -> None:
-    assert torch.equal(random_shift_and_noise(images(), 0.0, 0, torch.Generator()), images())

@@ -1,6 +1,7 @@
 """The optimisation of codes and residuals: against torch's Adam on a quadratic, and its rules worked out by hand."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,15 +13,29 @@ from random_networks import make_attack
 from torch import Tensor
 
 from cam_adv.attacks.latent.objective import LossWeights, Terms
-from cam_adv.attacks.latent.optimizer import OptimizationTrace, candidate_score, optimize_codes
+from cam_adv.attacks.latent.optimizer import OptimizationTrace, optimize_codes
 from cam_adv.attacks.latent.penalty import DualAscent
 from cam_adv.attacks.latent.search_space import project
+from cam_adv.attacks.latent.walk import candidate_score
 
 ONLY_NORM = LossWeights(f2=0, surrogates=0, discriminator=0, norm=1)
 NO_PENALTY = DualAscent(start=0, rate=0, proportional_gain=0, confidence=0.9, target_margin=0, cap=0)
 
 
-def quadratic(centre: Tensor) -> Any:
+class AtStep:
+    """A function (codes, rows, step) → terms as an objective."""
+
+    def __init__(self, terms: Callable[[Tensor, Tensor, int], Terms]) -> None:
+        self.terms, self.step = terms, 0
+
+    def begin(self, step: int) -> None:
+        self.step = step
+
+    def __call__(self, codes: Tensor, rows: Tensor) -> Terms:
+        return self.terms(codes, rows, self.step)
+
+
+def quadratic(centre: Tensor) -> Callable[[Tensor, Tensor, int], Terms]:
     """½‖z − centre‖² as the term "norm", with a victim that always meets its criterion."""
 
     def terms(codes: Tensor, rows: Tensor, step: int) -> Terms:
@@ -48,7 +63,7 @@ def minimise(centre: Tensor, start: Tensor, radius: float | None = None, **chang
     def into_ball(variables: Tensor, rows: Tensor) -> Tensor:
         return project(variables, start[rows], radius)
 
-    return optimize_codes(quadratic(centre), start, into_ball, NO_PENALTY, make_attack(**(options | changes)))
+    return optimize_codes(AtStep(quadratic(centre)), start, into_ball, NO_PENALTY, make_attack(**(options | changes)))
 
 
 class TestOptimizeCodes:
@@ -91,7 +106,7 @@ class TestOptimizeCodes:
 
         start = torch.zeros(3, 1)
         attack = make_attack(weights=ONLY_NORM, steps=7, learning_rate=0.1, early_stop_prob=0.9, trace_points=8)
-        trace = optimize_codes(terms, start, anywhere, NO_PENALTY, attack)
+        trace = optimize_codes(AtStep(terms), start, anywhere, NO_PENALTY, attack)
         assert trace.steps.tolist() == [3, 5, 2]
         # The final codes are evaluated once more, with the last column of the tables.
         assert trace.score.tolist() == pytest.approx([0.0, -3.0, -1e4 - 3])
@@ -118,8 +133,8 @@ class TestOptimizeCodes:
         attack = make_attack(
             weights=ONLY_NORM, steps=6, learning_rate=0.1, early_stop_prob=0.9, trace_points=7, keep_best=keep_best
         )
-        trace = optimize_codes(terms, start, anywhere, NO_PENALTY, attack)
-        alone = optimize_codes(quadratic(centre), start[:1], anywhere, NO_PENALTY, attack)
+        trace = optimize_codes(AtStep(terms), start, anywhere, NO_PENALTY, attack)
+        alone = optimize_codes(AtStep(quadratic(centre)), start[:1], anywhere, NO_PENALTY, attack)
         assert trace.diverged.tolist() == [False, True]
         assert torch.equal(trace.path[:1], alone.path)
         assert trace.variables.isfinite().all()
