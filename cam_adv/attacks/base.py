@@ -58,7 +58,7 @@ class Attack(Component):
         for attacks on pixels, the radius of a ball around z0 for latent attacks; None: unbounded.
     confidence: Type I: the smallest probability of y at which the victim's criterion is met; Type II: not needed.
     trace_points: number of evenly spaced steps that are recorded.
-    batch_size: images that are attacked together.
+    batch_size: images that are attacked together; "auto": see `cam_adv.attacks.batch_size`.
     """
 
     section: ClassVar[str] = "attack"
@@ -70,7 +70,7 @@ class Attack(Component):
     strength: NotNegative | None = None
     confidence: Share | None = None
     trace_points: Annotated[Integer, Field(ge=2)] = 25
-    batch_size: Count = 128
+    batch_size: Literal["auto"] | Count = "auto"
 
     @property
     def roles(self) -> frozenset[Role]:
@@ -187,6 +187,13 @@ class BoundAttack(nn.Module):
 
     def with_full_trace(self) -> "BoundAttack":
         """The same attack with every step recorded."""
+        return self._with(self.attack.full_trace())
+
+    def with_steps(self, steps: int) -> "BoundAttack":
+        """The same attack with another number of steps, if it has any."""
+        return self._with(self.attack.model_copy(update={"steps": steps} if hasattr(self.attack, "steps") else {}))
+
+    def _with(self, attack: Attack) -> "BoundAttack":
         other = copy(self)
-        other.attack = self.attack.full_trace()
+        other.attack = attack
         return other

@@ -15,6 +15,7 @@ from cam_adv.attacks.result import AttackResult, concatenate
 from cam_adv.data.pixels import to_unit_range
 from cam_adv.data.selection import Selection
 from cam_adv.data.splits import LabelledImages
+from cam_adv.errors import UserError
 from cam_adv.runtime.tensor_files import load_tensors, save_tensors
 
 Batch = tuple[int, torch.Tensor, torch.Tensor, torch.Tensor]
@@ -64,7 +65,13 @@ class AttackModule(LightningModule):
                 bar.set_postfix(active=active, refresh=False)
                 bar.update(step - bar.n)
 
-            result = self.attack(x, y, target, on_step)
+            try:
+                result = self.attack(x, y, target, on_step)
+            except torch.cuda.OutOfMemoryError as error:
+                raise UserError(
+                    f"A batch of {len(x)} attacked images does not fit into the GPU's memory.",
+                    f"Set attack.batch_size={max(1, len(x) // 2)}, or less.",
+                ) from error
         # The processes attack at the same time, so each batch counts for its share of that time.
         seconds = torch.tensor((time.perf_counter() - started) / self.trainer.world_size, dtype=torch.float64)
         save_tensors(result.tensors() | {SECONDS: seconds}, batch_file(self.folder, number))

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from cam_adv.attacks.base import BoundAttack
+from cam_adv.attacks.batch_size import resolve_batch_size
 from cam_adv.attacks.predict import AttackDataModule, AttackModule
 from cam_adv.attacks.result import AttackResult
 from cam_adv.data.selection import Selection
@@ -35,9 +36,10 @@ def run_attack(
     """
     attack.cpu()  # each process gets a copy and moves it to its own device
     # The digest makes sure that only batches of this same attack are reused.
-    own = folder / _digest(attack, data, selection, hardware.precision)
+    size = resolve_batch_size(attack, data, selection, hardware)
+    own = folder / _digest(attack, data, selection, hardware.precision, size)
     own.mkdir(parents=True, exist_ok=True)
-    batches = AttackDataModule(data, selection, attack.attack.batch_size, own)
+    batches = AttackDataModule(data, selection, size, own)
     if batches.left:
         if done := len(batches.numbers()) - len(batches.left):
             log.info("The attack goes on: %d of %d batches are done.", done, len(batches.numbers()))
@@ -56,14 +58,14 @@ def _predict(module: AttackModule, batches: AttackDataModule, hardware: Hardware
     make_trainer(hardware, logger=False).predict(module, batches, return_predictions=False)
 
 
-def _digest(attack: BoundAttack, data: LabelledImages, selection: Selection, precision: str) -> str:
+def _digest(attack: BoundAttack, data: LabelledImages, selection: Selection, precision: str, batch_size: int) -> str:
     """A digest of everything that the result depends on."""
     kinds = {type(module) for module in attack.modules()}
     used = {
         "real": attack.models.real if attack.attack.uses_real_images else None,
         "train": attack.models.train_images if attack.attack.uses_train_images else None,
     }
-    settings = attack.attack.model_dump(mode="json")
+    settings = attack.attack.model_dump(mode="json") | {"batch_size": batch_size}
     plain = {
         "precision": precision,
         "seed": attack.seed,

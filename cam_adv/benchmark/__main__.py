@@ -1,4 +1,5 @@
-"""The command `python -m cam_adv.benchmark`: a table, and `benchmark.json` in the working directory."""
+"""The command `python -m cam_adv.benchmark`: a table, and `benchmark.json` in the working directory; with `gpu`, how
+well a GPU is used, and `benchmark_gpu.json`."""
 
 import argparse
 from dataclasses import asdict
@@ -8,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cam_adv.benchmark import attack, cam, clever, pgd, start_up, training
+from cam_adv.benchmark import attack, cam, clever, gpu, pgd, start_up, training
 from cam_adv.benchmark.isolated import IsolatedRun, run_isolated
 from cam_adv.benchmark.machine import matmul_flops_per_second
 from cam_adv.errors import UserError
@@ -50,11 +51,15 @@ QUICK_CASES = (
 def main() -> None:
     """Time the cases, each in a process of its own. A case whose baseline package is missing is left out."""
     parser = argparse.ArgumentParser("python -m cam_adv.benchmark", description=main.__doc__)
-    parser.add_argument("groups", nargs="*", help=f"any of {', '.join(CASES)}; all by default")
+    choices = f"any of {', '.join(CASES)}; all by default. Or gpu, and overrides of the config such as dataset=mnist"
+    parser.add_argument("groups", nargs="*", help=choices)
     parser.add_argument("--quick", action="store_true", help="fewer repeats, and only cases faster than a minute")
     arguments = parser.parse_args()
+    if arguments.groups[:1] == ["gpu"]:
+        gpu.main(arguments.groups[1:])
+        return
     if unknown := set(arguments.groups) - CASES.keys():
-        parser.error(f"there is no group {', '.join(sorted(unknown))}: choose from {', '.join(CASES)}")
+        parser.error(f"there is no group {', '.join(sorted(unknown))}: choose from {', '.join(CASES)}, gpu")
     cases = [case for name in arguments.groups or CASES for case in CASES[name]]
     cases = [case for case in cases if case in QUICK_CASES or not arguments.quick]
     matmul_rate, rows = matmul_flops_per_second(), []

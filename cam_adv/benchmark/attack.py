@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from cam_adv.api import load
 from cam_adv.attacks.base import BoundAttack
+from cam_adv.attacks.batch_size import CPU_BATCH
 from cam_adv.attacks.latent.attack import LatentAttack, Prepared
 from cam_adv.attacks.runner import run_attack
 from cam_adv.benchmark.comparison import Comparison, compare, compare_pairs, timed
@@ -37,17 +38,17 @@ def seconds_per_success(repeats: int) -> Comparison:
     bound. The exact value takes all of its steps, as in a sweep over attack=type1,tang2018.
     """
     ours, published = load("outputs=outputs"), load("outputs=outputs", "attack=tang2018")
-    config = _latent_attack(published)
+    config = latent_attack(published)
     short = published.bind(config.model_copy(update={"steps": TANG_STEPS, "trace_points": 2}))
-    selection = _selection(ours, IMAGES)
-    images = _images(published, selection)
+    selection = repeated_selection(ours, IMAGES)
+    images = selected_images(published, selection)
     rates: list[float] = []
 
     def per_success() -> float:
         seconds = timed(lambda: rates.append(_success_rate(ours, selection)))()
         return seconds / (rates[-1] * IMAGES)
 
-    per_attack = timed(lambda: _attack(short, *images, config.batch_size), config.steps / TANG_STEPS / IMAGES)
+    per_attack = timed(lambda: _attack(short, *images, CPU_BATCH), config.steps / TANG_STEPS / IMAGES)
     pairs = [(per_success(), per_attack()) for _ in range(2 if repeats >= 10 else 1)]
     baseline = f"tang2018, timed on {TANG_STEPS} of {config.steps:,} steps, as if each succeeded"
     return compare_pairs(f"a success of type1, {IMAGES} images, gap_cnn", baseline, pairs, "s", 300.0)
@@ -92,7 +93,7 @@ def memory_scaling(_: int) -> Comparison:
     return compare_pairs(f"memory of an attack on {SIZES[-1]:,} images", f"on {IMAGES}", [(peaks[1], peaks[0])], "GB")
 
 
-def _selection(context: StudyContext, count: int) -> Selection:
+def repeated_selection(context: StudyContext, count: int) -> Selection:
     """Correctly classified test images, repeated from the first one if there are too few."""
     test = context.splits.test
     correct = batched_apply(context.victim, test.images, torch.device("cpu")).argmax(dim=1) == test.labels
@@ -102,19 +103,24 @@ def _selection(context: StudyContext, count: int) -> Selection:
     return Selection(selection.index[rows], selection.y[rows], selection.target[rows])
 
 
-def _latent_attack(context: StudyContext) -> LatentAttack:
+def latent_attack(context: StudyContext) -> LatentAttack:
+    """The context's attack."""
     assert isinstance(context.attack, LatentAttack)  # as the overrides name it
     return context.attack
 
 
-def _images(context: StudyContext, selection: Selection) -> tuple[Tensor, Tensor, Tensor]:
-    return to_unit_range(context.splits.test.images[selection.index]), selection.y, selection.target
+def selected_images(
+    context: StudyContext, selection: Selection, device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x, y and y' of a selection."""
+    x = to_unit_range(context.splits.test.images[selection.index].to(device))
+    return x, selection.y.to(device), selection.target.to(device)
 
 
 def _success_rate(context: StudyContext, selection: Selection) -> float:
     """The success rate of a whole attack."""
-    config = _latent_attack(context)
-    x_adv = _attack(context.bind(), *_images(context, selection), config.batch_size)
+    config = latent_attack(context)
+    x_adv = _attack(context.bind(), *selected_images(context, selection), CPU_BATCH)
     device = torch.device("cpu")
     victim = batched_apply(context.victim, x_adv, device).softmax(dim=1)
     reads = context.judge.read(x_adv, device).reads
@@ -129,7 +135,7 @@ def _attack(attack: BoundAttack, x: Tensor, y: Tensor, target: Tensor, batch_siz
 
 def _timed_run(context: StudyContext, count: int, share: float | None = None) -> Callable[[], float]:
     """The seconds of an attack as in a run, per image or times `share`."""
-    selection, attack = _selection(context, count), context.bind()
+    selection, attack = repeated_selection(context, count), context.bind()
 
     def work() -> None:
         with TemporaryDirectory() as folder:
@@ -139,47 +145,64 @@ def _timed_run(context: StudyContext, count: int, share: float | None = None) ->
 
 
 def _step(context: StudyContext, case: str, repeats: int) -> Comparison:
-    config = _latent_attack(context).model_copy(
+    config = latent_attack(context).model_copy(
         update={"steps": STEPS, "trace_points": 2, "init": ["mean"], "keep_best": False}
     )
-    attack = context.bind(config)
-    x, y, target = _images(context, _selection(context, IMAGES))
-    generator, victim = context.generator, context.victim
-    proxies = [*context.surrogates, GeneratorClassifier(generator)] if config.uses_proxies else []
-    z0 = generator.encode(x).mean
-    eps = torch.randn(config.latent_noise.samples, z0.shape[1], generator=torch.Generator().manual_seed(0))
-    repeated_target = target.repeat_interleave(len(eps))
-    assert isinstance(attack.prepared, Prepared)  # that of a latent attack
-    density = attack.prepared.density
+    attack, images = context.bind(config), selected_images(context, repeated_selection(context, IMAGES))
+    bare = BareParts(attack, *images)
 
-    def bare() -> None:
-        z, delta = z0.clone().requires_grad_(), torch.zeros_like(x).requires_grad_()
-        variables = [z, delta] if config.residual.eps > 0 else [z]
-        for step in range(STEPS + 1):  # the attack also evaluates the code after its last step
-            images = generator.decode(z)
-            if config.residual.eps > 0:
-                images = (images + delta).clamp(0, 1)
-            loss = functional.cross_entropy(victim(images), y, reduction="sum")
-            cloud = (z[:, None] + eps).flatten(0, 1)
-            loss = loss + functional.cross_entropy(generator.classifier(cloud), repeated_target, reduction="sum")
-            loss = loss + functional.softplus(-generator.discriminator(z)).sum()
-            if density is not None:
-                loss = loss + density.excess(z, target).sum()
-            for proxy in [proxies[step % len(proxies)]] if len(proxies) else []:
-                loss = loss + functional.cross_entropy(proxy(images), target, reduction="sum")
-            torch.autograd.grad(loss, variables)
+    def bare_steps() -> None:
+        for number in range(STEPS + 1):  # the attack also evaluates the code after its last step
+            bare.step(number)
 
-    for network in attack.networks:
-        network.requires_grad_(False)
     share = 1 / STEPS
-    ours = timed(lambda: attack(x, y, target), share)
     return compare(
         case,
-        ours,
+        timed(lambda: attack(*images), share),
         "its bare parts",
-        timed(bare, share),
+        timed(bare_steps, share),
         max(2, repeats // 5),
         "s",
         1 / 1.1,
-        count_flops(bare) / STEPS,
+        count_flops(bare_steps) / STEPS,
     )
+
+
+class BareParts:
+    """The networks of a latent attack's step, forward and backward, without anything else."""
+
+    def __init__(self, attack: BoundAttack, x: Tensor, y: Tensor, target: Tensor) -> None:
+        """Images `(N, C, H, W)` in [0, 1], labels and targets `(N,)`, on the device of the networks."""
+        config, models, prepared = attack.attack, attack.models, attack.prepared
+        assert isinstance(config, LatentAttack)
+        assert isinstance(prepared, Prepared)
+        assert models.generator is not None
+        for network in attack.networks:
+            network.requires_grad_(False)
+        self.victim, self.generator, self.density = models.victim, models.generator, prepared.density
+        self.has_residual = config.residual.eps > 0
+        self.proxies = [*models.surrogates, GeneratorClassifier(models.generator)] if config.uses_proxies else []
+        self.y, self.target, self.zeros = y, target, torch.zeros_like(x)
+        with torch.no_grad():
+            self.z0 = models.generator.encode(x).mean
+        samples = config.latent_noise.samples
+        eps = torch.randn(samples, self.z0.shape[1], generator=torch.Generator().manual_seed(0))
+        self.eps, self.repeated_target = eps.to(x.device), target.repeat_interleave(samples)
+
+    def step(self, number: int) -> None:
+        """One step, with one of the proxies."""
+        z, delta = self.z0.clone().requires_grad_(), self.zeros.clone().requires_grad_()
+        images = self.generator.decode(z)
+        if self.has_residual:
+            images = (images + delta).clamp(0, 1)
+        loss = functional.cross_entropy(self.victim(images), self.y, reduction="sum")
+        cloud = (z[:, None] + self.eps).flatten(0, 1)
+        f2 = self.generator.classifier(cloud)
+        loss = loss + functional.cross_entropy(f2, self.repeated_target, reduction="sum")
+        loss = loss + functional.softplus(-self.generator.discriminator(z)).sum()
+        if self.density is not None:
+            loss = loss + self.density.excess(z, self.target).sum()
+        if self.proxies:
+            proxy = self.proxies[number % len(self.proxies)]
+            loss = loss + functional.cross_entropy(proxy(images), self.target, reduction="sum")
+        torch.autograd.grad(loss, [z, delta] if self.has_residual else [z])

@@ -50,10 +50,9 @@ def verdicts(folder: Path) -> list[dict[str, str]]:
 class TestCommandOnGpu:
     CHOICES = (
         ["hardware=gpu"],
-        ["hardware=gpu", "hardware.precision=bf16-mixed"],
-        ["hardware=gpu", "hardware.precision=16-mixed"],
+        ["hardware=gpu", "hardware.precision=bf16-mixed", "attack=type1_cam"],
+        ["hardware=free_gpu", "hardware.precision=16-mixed", "attack.batch_size=auto"],
         ["hardware=gpu", "hardware.compile=true"],
-        ["hardware=free_gpu", "attack=type1_cam"],
     )
 
     @pytest.mark.parametrize("choice", CHOICES, ids=" ".join)

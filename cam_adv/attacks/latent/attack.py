@@ -64,9 +64,11 @@ class LatentAttack(Attack):
     confidence: the victim's probability of the victim's label that a result must reach.
     margin: how much further the victim's log-odds must be before a code counts as reaching it.
     steps, learning_rate: of Adam, from each start.
-    init: the starts, tried in this order. "mean": the posterior mean of x. "real_image": the code of a real image of
-        the perceived class, drawn among those for which the victim's log-odds of the victim's label are highest; the
-        second "real_image" is another one, and so on.
+    init: the starts, tried in this order. "mean": the posterior mean of x. "class_shift": the posterior mean of x,
+        plus the mean code of training images of y', less that of y (latent arithmetic, Radford et al. 2016, arXiv
+        1511.06434, section 6.3.2). "real_image": the code of a real image of the perceived class, drawn among those
+        for which the victim's log-odds of the victim's label are highest; the second "real_image" is another one,
+        and so on.
     init_candidates: number of the best real images that are drawn from, so that results don't share their start.
     init_distance_weight: log-odds that one unit of latent distance from z0 costs a real image in that ranking.
     keep_best: return the best code found instead of the last.
@@ -83,7 +85,7 @@ class LatentAttack(Attack):
     learning_rate: Positive
     confidence: Share
     margin: NotNegative
-    init: Annotated[list[Literal["mean", "real_image"]], Field(min_length=1)]
+    init: Annotated[list[Literal["mean", "class_shift", "real_image"]], Field(min_length=1)]
     init_candidates: Count
     init_distance_weight: NotNegative
     residual: ResidualSettings
@@ -111,7 +113,7 @@ class LatentAttack(Attack):
     @property
     def uses_train_images(self) -> bool:
         """See `Attack.uses_train_images`."""
-        return self.weights.density > 0
+        return self.weights.density > 0 or "class_shift" in self.init
 
     @property
     def uses_real_images(self) -> bool:
@@ -153,9 +155,9 @@ class LatentAttack(Attack):
         if self.uses_train_images:
             if models.train_images is None:
                 raise UserError(
-                    f"attack.weights.density={self.weights.density} keeps codes near those of training images, but "
-                    "there are none.",
-                    "Give training images, or set attack.weights.density to 0.",
+                    f"attack.weights.density={self.weights.density} or attack.init={self.init} needs the codes of "
+                    "training images, but there are none.",
+                    "Give training images, or set attack.weights.density to 0 and attack.init to [mean].",
                 )
             density = LatentDensity.of(generator, models.train_images)
         return Prepared(initializer, density)
@@ -191,9 +193,7 @@ class LatentAttack(Attack):
         for number in range(len(self.init)):
             mean, std = posterior.mean[rows], posterior.std[rows]
             labels = victim_label[rows], perceived_label[rows]
-            codes = generator.with_class(
-                self._start(number, x[rows], mean, *labels, prepared.initializer), perceived_label[rows]
-            )
+            codes = generator.with_class(self._start(number, x[rows], mean, *labels, prepared), perceived_label[rows])
             steps_before = number * self.steps
             objective = LatentObjective(
                 self,
@@ -202,7 +202,7 @@ class LatentAttack(Attack):
                 space,
                 Posterior(mean, std),
                 *labels,
-                prepared.density,
+                prepared.density if self.weights.density > 0 else None,
                 None if cam_constraint is None else cam_constraint.rows(rows),
                 seed,
             )
@@ -250,15 +250,19 @@ class LatentAttack(Attack):
         z0: Tensor,
         victim_label: Tensor,
         perceived_label: Tensor,
-        initializer: RealImageInitializer | None,
+        prepared: "Prepared",
     ) -> Tensor:
         """The first codes `(N, D)` of the start with index `number`."""
         kind = self.init[number]
         if kind == "mean":
             return z0
-        assert initializer is not None  # from `prepare`
+        if kind == "class_shift":
+            assert prepared.density is not None  # from `prepare`
+            means = prepared.density.means.to(z0.dtype)
+            return z0 + means[perceived_label] - means[victim_label]
+        assert prepared.initializer is not None  # from `prepare`
         rank = self.init[:number].count(kind)
-        return initializer.start(rank, x, z0, victim_label, perceived_label, self.restart_below_prob)
+        return prepared.initializer.start(rank, x, z0, victim_label, perceived_label, self.restart_below_prob)
 
     @model_validator(mode="after")
     def _type2_stays_at_its_image(self) -> Self:
@@ -280,7 +284,7 @@ class LatentAttack(Attack):
 
 
 class Prepared(nn.Module):
-    """What a latent attack computes once: the real images to start from, and the density of real codes; or None."""
+    """What a latent attack computes once: real images to start from, and the density of training images' codes."""
 
     def __init__(self, initializer: RealImageInitializer | None, density: LatentDensity | None) -> None:
         super().__init__()

@@ -96,6 +96,8 @@ class RealImageInitializer(nn.Module):
             UserError: there is no real image of a perceived class.
         """
         init = torch.empty_like(z0)
+        # 8-bit, since devices differ in the last bit of x.
+        pixels = (x * 255).round().to(torch.uint8).cpu()
         for own, wanted in torch.stack([victim_label, perceived_label], dim=1).unique(dim=0).tolist():
             rows = ((victim_label == own) & (perceived_label == wanted)).nonzero().squeeze(1)
             members = (self.labels == wanted).nonzero().squeeze(1)
@@ -112,15 +114,17 @@ class RealImageInitializer(nn.Module):
             ranked = (odds - _LAST * unrecognised).to(z0.dtype) - self.distance_weight * distance
             drawn, place = min(self.candidates, len(members)), min(rank, len(members) - 1)
             best = ranked.topk(max(drawn, place + 1), dim=1).indices
-            for row, order in zip(rows.tolist(), best, strict=True):
-                shuffled = torch.randperm(drawn, generator=self._generator(x[row]))
-                init[row] = codes[order[shuffled[place] if place < drawn else place]]
+            places = [
+                int(torch.randperm(drawn, generator=self._generator(pixels[row]))[place]) if place < drawn else place
+                for row in rows.tolist()
+            ]
+            chosen = best.gather(1, torch.tensor(places, device=best.device).unsqueeze(1)).squeeze(1)
+            init[rows] = codes[chosen]
         return init
 
-    def _generator(self, image: Tensor) -> torch.Generator:
-        # Of 8-bit pixels, since devices differ in the last bit of x. A generator on the CPU uses 32 bits of its seed.
-        pixels = (image * 255).round().to(torch.uint8).cpu().numpy().tobytes()
-        return torch.Generator().manual_seed(zlib.crc32(f"{self.seed} ".encode() + pixels))
+    def _generator(self, pixels: Tensor) -> torch.Generator:
+        # A generator on the CPU uses 32 bits of its seed.
+        return torch.Generator().manual_seed(zlib.crc32(f"{self.seed} ".encode() + pixels.numpy().tobytes()))
 
 
 _LAST = 1e4

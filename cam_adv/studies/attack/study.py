@@ -198,10 +198,10 @@ def _check_attack_of_samples(attack: Attack) -> None:
             f"selection.source=generated starts from samples of the generator, but attack={attack.name} {reason}.",
             "Use attack=type1, or leave selection.source out.",
         )
-    if attack.uses_real_images:
+    if attack.start_names != ["mean"]:
         raise UserError(
             "selection.source=generated starts from samples of the generator, but "
-            f"attack.init={attack.start_names} from real images, too.",
+            f"attack.init={attack.start_names} from other codes, too.",
             "Set attack.init to [mean], or leave selection.source out.",
         )
     if attack.needs_exact_cam:

@@ -13,6 +13,7 @@ from cam_adv.attacks.base import AttackModels, BoundAttack
 from cam_adv.attacks.latent.attack import Prepared
 from cam_adv.attacks.latent.objective import LossWeights
 from cam_adv.attacks.result import concatenate
+from cam_adv.errors import UserError
 from cam_adv.models.generators.base import Generator, Posterior
 from cam_adv.models.surrogates import GeneratorClassifier
 
@@ -226,6 +227,27 @@ def test_second_start_is_tried_and_the_better_result_kept() -> None:
         assert torch.allclose(both.z[row], single[start].z[row], atol=1e-9)
         assert both.steps[row] == 12 * (start + 1)
     assert set(both.start.tolist()) == {0, 1}
+
+
+def test_class_shift_starts_at_the_mean_moved_by_the_difference_of_class_means() -> None:
+    """The codes of the generator are the first five pixels."""
+    victim, _, surrogates = networks()
+    models = AttackModels(victim, LinearGenerator(), surrogates, None, train_images())
+    attack = make_attack("type1_fast", steps=3, weights=make_attack().weights.model_copy(update={"density": 0}))
+    result = BoundAttack(attack, models)(images(), Y, TARGET)
+    codes, labels = train_images().images.flatten(1)[:, :5], train_images().labels
+    means = torch.stack([codes[labels == label].mean(dim=0) for label in range(4)])
+    wanted = images().flatten(1)[:, :5] + means[TARGET] - means[Y]
+    assert result.z_start is not None
+    assert torch.allclose(result.z_start, wanted)
+    assert "density" not in result.terms
+
+
+@pytest.mark.parametrize("changes", [{"init": ["class_shift"]}, {}])
+def test_attack_without_the_training_images_that_it_needs_is_refused(changes: dict[str, Any]) -> None:
+    victim, generator, surrogates = networks()
+    with pytest.raises(UserError, match="needs the codes of training images, but there are none"):
+        BoundAttack(make_attack(**changes), AttackModels(victim, generator, surrogates))
 
 
 def test_mixed_precision_returns_full_precision() -> None:

@@ -38,7 +38,7 @@ def test_real_image_start_is_the_best_of_a_plain_search(distance_weight: float) 
     z0 = generator.encode(images()).mean.detach()
     codes = generator.encode(real_images().images).mean.detach()
     log_odds = victim(generator.decode(codes)).softmax(dim=1).logit().detach()
-    initializer = prepared(bound)
+    assert isinstance(bound.prepared, Prepared)
     for row, (y, target) in enumerate(zip(Y.tolist(), TARGET.tolist(), strict=True)):
         worth = {
             number: float(log_odds[number, y] - distance_weight * (codes[number] - z0[row]).norm())
@@ -48,7 +48,7 @@ def test_real_image_start_is_the_best_of_a_plain_search(distance_weight: float) 
         ranked = sorted(worth, key=lambda number: -worth[number])
         for start, rank in ((0, 0), (2, 1)):
             one = slice(row, row + 1)
-            found = attack._start(start, images()[one], z0[one], Y[one], TARGET[one], initializer)
+            found = attack._start(start, images()[one], z0[one], Y[one], TARGET[one], bound.prepared)
             assert torch.allclose(found[0], codes[ranked[rank]], atol=1e-12)
 
 

@@ -11,7 +11,7 @@ from tape import TapeRecorder
 from cam_adv.attacks.base import BoundAttack
 from cam_adv.attacks.latent import attack as latent_attack
 from cam_adv.attacks.latent.pace import CPU, GPU, Pace, pace_on
-from cam_adv.attacks.latent.recorded_steps import RecordedSteps
+from cam_adv.attacks.latent.recorded_steps import CUDAGraphRecorder, RecordedSteps
 from cam_adv.attacks.result import AttackResult
 
 
@@ -91,3 +91,26 @@ def test_each_kind_is_called_once_then_recorded_and_repeated() -> None:
 def test_pace_of_a_cpu_has_no_recorder_and_looks_at_each_step() -> None:
     assert pace_on(torch.device("cpu"), cuda_graphs=True) == CPU
     assert pace_on(torch.device("cuda"), cuda_graphs=False) == GPU
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["type1", "type1_cam", "type1_latent", "tang2018"])
+def test_cuda_graphs_give_what_steps_one_by_one_give(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = 0
+    record = CUDAGraphRecorder.record
+
+    def count(self: CUDAGraphRecorder, work: Callable[[], None]) -> Callable[[], None]:
+        nonlocal recorded
+        recorded += 1
+        return record(self, work)
+
+    monkeypatch.setattr(CUDAGraphRecorder, "record", count)
+    given = [tensor.cuda() for tensor in (images(torch.float32), Y, TARGET)]
+    results = [
+        bind(make_attack(name, steps=30, cuda_graphs=cuda_graphs), torch.float32).cuda()(*given).tensors()
+        for cuda_graphs in (True, False)
+    ]
+    assert recorded > 0
+    for column, tensor in results[0].items():
+        assert torch.allclose(tensor.double(), results[1][column].double(), atol=1e-3), column

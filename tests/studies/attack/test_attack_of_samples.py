@@ -155,7 +155,7 @@ REFUSED = [
     (["attack=type2_latent"], "attack=type2_latent is a Type II attack", "Use attack=type1"),
     (
         ["attack.init=[mean,real_image]"],
-        "attack.init=['mean', 'real_image'] from real images, too",
+        "attack.init=['mean', 'real_image'] from other codes, too",
         "Set attack.init to [mean]",
     ),
     (["attack=type1_cam"], "attack=type1_cam keeps the map of y", "Set attack.weights.cam to 0"),
