@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -70,33 +71,24 @@ def main(overrides: list[str]) -> None:
     name = torch.cuda.get_device_name() if on_gpu else "CPU"
     print(f"{name}, torch {torch.__version__}")
     figures = []
-    for figure in _figures(overrides, device, sizes):
-        print(f"{figure.name}: {figure.value:.4g} {figure.unit}".rstrip(), flush=True)
-        figures.append(figure)
+    with TemporaryDirectory() as outputs:
+        own = [*overrides, f"outputs={outputs}"]
+        for figure in chain(time_commands(own, Path(outputs)), measure(own, device, sizes)):
+            print(f"{figure.name}: {figure.value:.4g} {figure.unit}".rstrip(), flush=True)
+            figures.append(figure)
     write_json(FILE, {"device": name, "torch": torch.__version__, "figures": [asdict(one) for one in figures]})
 
 
-def _figures(overrides: list[str], device: torch.device, sizes: Sizes) -> Iterator[Figure]:
-    matmul_rate = matmul_flops_per_second(device)
-    yield Figure("matrix product", matmul_rate / 1e9, "GFLOP/s")
-    with TemporaryDirectory() as folder:
-        yield from _commands(overrides, Path(folder))
-        overrides = [*overrides, f"outputs={folder}"]
-        context = load(*overrides, *NO_EARLY_STOP)
-        for batch in sizes.batches:
-            yield from _step(context, batch, sizes.steps, device, matmul_rate)
-        yield from _attack(context, sizes.images, device)
-        if sizes.compared:
-            yield from _agreement(overrides, sizes.compared)
-    yield Figure("peak memory of the process", peak_memory() / 1e9, "GB")
+def time_commands(overrides: list[str], outputs: Path) -> Iterator[Figure]:
+    """Seconds of the first run, of each training in it, and of the second run.
 
-
-def _commands(overrides: list[str], outputs: Path) -> Iterator[Figure]:
-    """Seconds of the first run, of each training in it, and of the second run."""
+    Args:
+        outputs: the empty folder that the overrides name.
+    """
 
     def run() -> float:
         start = time.perf_counter()
-        subprocess.run([*COMMAND, *overrides, f"outputs={outputs}"], capture_output=True, check=True)
+        subprocess.run([*COMMAND, *overrides], capture_output=True, check=True)
         return time.perf_counter() - start
 
     yield Figure("cam-adv, the first time", run(), "s")
@@ -104,6 +96,19 @@ def _commands(overrides: list[str], outputs: Path) -> Iterator[Figure]:
         began = min(float(file.name.split(".")[3]) for file in metrics.parent.glob("events.out.tfevents.*"))
         yield Figure(f"of it the training of {metrics.parent.name}", metrics.stat().st_mtime - began, "s")
     yield Figure("cam-adv, the second time", run(), "s")
+
+
+def measure(overrides: list[str], device: torch.device, sizes: Sizes) -> Iterator[Figure]:
+    """Steps, an attack from end to end, memory, and agreement with the CPU, with the models in the store."""
+    matmul_rate = matmul_flops_per_second(device)
+    yield Figure("matrix product", matmul_rate / 1e9, "GFLOP/s")
+    context = load(*overrides, *NO_EARLY_STOP)
+    for batch in sizes.batches:
+        yield from _step(context, batch, sizes.steps, device, matmul_rate)
+    yield from _attack(context, sizes.images, device)
+    if sizes.compared:
+        yield from _agreement(overrides, sizes.compared)
+    yield Figure("peak memory of the process", peak_memory() / 1e9, "GB")
 
 
 def _step(
