@@ -121,6 +121,15 @@ class Settings(RunSettings):
         return self
 
     @model_validator(mode="after")
+    def _figures_can_be_drawn_later(self) -> "Settings":
+        if self.figures == "later" and not self.study.draws_later:
+            raise UserError(
+                f"figures=later, but the results of study={self.study.name} are not enough to draw its figures from.",
+                "Use figures=true or figures=false.",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _study_can_be_done(self) -> "Settings":
         self.study.check(self, self.attack)
         return self

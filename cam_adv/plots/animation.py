@@ -22,6 +22,7 @@ from cam_adv.plots.filmstrip import (
     show_cam,
     show_image,
 )
+from cam_adv.runtime.atomic_files import atomic_path
 
 WIDTH, HEIGHT = 5.6, 3.1  # inches
 GIF_DPI = 100
@@ -110,7 +111,8 @@ def write_gif(frames: Sequence[Frame], class_names: Sequence[str], path: Path, m
     images = [animation.render(frame, position / len(frames)) for position, frame in enumerate(frames, start=1)]
     first, *others = _with_shared_palette(images)
     durations = [milliseconds] * len(others) + [milliseconds * LAST_FRAME_HOLD]
-    first.save(path, format="GIF", save_all=True, append_images=others, duration=durations, loop=0)
+    with atomic_path(path) as unfinished:
+        first.save(unfinished, format="GIF", save_all=True, append_images=others, duration=durations, loop=0)
 
 
 def _with_shared_palette(images: Sequence[Image.Image]) -> list[Image.Image]:

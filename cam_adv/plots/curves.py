@@ -11,6 +11,9 @@ from torch import Tensor
 
 from cam_adv.plots.style import COLORS, DASHES, GRAY, HEADING_SIZE, LEGEND, LOG_SPAN, PANEL
 
+TrainingCurves = Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]]
+"""Of each model by its title: curve → (epochs, values)."""
+
 PANELS_PER_ROW = 3
 # Lengths in inches. The layout is fixed, since matplotlib's constrained layout takes a second in every run.
 LEFT, RIGHT, BOTTOM, TOP = 0.42, 0.1, 0.42, 0.22  # margins of a panel around its axes
@@ -46,10 +49,8 @@ def terms_figure(steps: Tensor, terms: Mapping[str, Tensor], heading: str) -> Fi
     return figure
 
 
-def training_figure(
-    curves: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
-) -> Figure:
-    """The training curves as a figure: one panel per model, whose curves are name -> (epochs, values).
+def training_figure(curves: TrainingCurves) -> Figure:
+    """The training curves as a figure: one panel per model.
 
     A panel whose values are positive and span more than two decades has a logarithmic axis.
     """

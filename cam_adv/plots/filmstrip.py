@@ -1,8 +1,9 @@
 """The trajectory from x to x' as a filmstrip: the images, and below them the CAM of y."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,7 +16,11 @@ from torch.nn import functional
 
 from cam_adv.data.human_labels import NOTHING
 from cam_adv.models.judge import reading_text
+from cam_adv.plots.page import POINT, Box, page, place_frame, place_image
 from cam_adv.plots.style import GRAY, HEADING_SIZE
+
+GRAY_SCALE: Mapping[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1}
+"""How `imshow` draws images; the colour map is for gray images alone."""
 
 DISAGREEMENT_COLOR = "#C04A00"  # vermilion: safe for all kinds of colour vision beside black and the CAM's blue
 NOTE = "bold frame: the judge reads something else than the victim says"
@@ -118,7 +123,7 @@ def cam_pixels(image: Tensor, cam: Tensor) -> tuple[np.ndarray, np.ndarray]:
 def show_image(axes: Axes, image: Tensor) -> AxesImage:
     """Draw an image (C, H, W) in [0, 1], gray for C = 1 and RGB for C = 3, without ticks."""
     axes.set(xticks=[], yticks=[])
-    return axes.imshow(image_pixels(image), cmap="gray", vmin=0, vmax=1)  # the colour map is for gray images alone
+    return axes.imshow(image_pixels(image), **GRAY_SCALE)
 
 
 def show_cam(axes: Axes, image: Tensor, cam: Tensor, scale: float) -> tuple[AxesImage, AxesImage]:
@@ -129,15 +134,13 @@ def show_cam(axes: Axes, image: Tensor, cam: Tensor, scale: float) -> tuple[Axes
     """
     axes.set(xticks=[], yticks=[])
     dimmed, upsampled = cam_pixels(image, cam)
-    below = axes.imshow(dimmed, cmap="gray", vmin=0, vmax=1)
-    return below, axes.imshow(upsampled, cmap="RdBu_r", vmin=-scale, vmax=scale, alpha=0.7)
+    return axes.imshow(dimmed, **GRAY_SCALE), axes.imshow(upsampled, **_cam_style(scale))
 
 
 def outline(axes: Axes, frame: Frame) -> None:
     """Draw the frame around an image, bold and coloured if the judge and the victim disagree."""
-    color, width = (DISAGREEMENT_COLOR, 1.6) if frame.disagrees else (GRAY, 0.4)
     for spine in axes.spines.values():
-        spine.set(color=color, linewidth=width)
+        spine.set(**_outline_style(frame))
 
 
 def draw_scale(axes: Axes, overlay: AxesImage, points: float) -> None:
@@ -185,45 +188,45 @@ def filmstrip_figure(
     )
     height = top + rows * panel_height + (rows - 1) * row_gap + bottom
 
-    figure = Figure(figsize=(width, height))
-    grid = figure.add_gridspec(
-        rows,
-        len(frames),
-        left=left / width,
-        right=row_end / width,
-        top=1 - top / height,
-        bottom=bottom / height,
-        wspace=column_gap / panel_width,
-        hspace=row_gap / panel_height,
-    )
+    figure, axes = page(width, height)
     scale = scale or (cam_scale(cams) if cams else 1.0)
     for column, frame in enumerate(frames):
-        _draw_predictions(figure.add_subplot(grid[0, column]), frame, class_names)
+        x = left + column * (panel_width + column_gap)
+        boxes = [Box(x, top + row * (panel_height + row_gap), panel_width, panel_height) for row in range(rows)]
+        _place_predictions(axes, frame, boxes[0], class_names)
         if frame.generated is not None:
             residual = enlarged_residual(frame.image - frame.generated)
-            for row, image in enumerate((frame.generated, residual), start=1):
-                axes = figure.add_subplot(grid[row, column])
-                axes.spines[:].set(color=GRAY, linewidth=0.4)
-                show_image(axes, image)
+            for box, image in zip(boxes[1:], (frame.generated, residual), strict=False):
+                place_image(axes, image_pixels(image), box, **GRAY_SCALE)
+                place_frame(axes, box, color=GRAY, linewidth=0.4)
         if frame.cam is not None:
-            axes = figure.add_subplot(grid[rows - 1, column])
-            outline(axes, frame)
-            _, overlay = show_cam(axes, frame.image, frame.cam, scale)
+            dimmed, upsampled = cam_pixels(frame.image, frame.cam)
+            place_image(axes, dimmed, boxes[-1], **GRAY_SCALE)
+            overlay = place_image(axes, upsampled, boxes[-1], **_cam_style(scale))
+            place_frame(axes, boxes[-1], **_outline_style(frame))
     if cams:
-        cam_row = grid[rows - 1, :].get_position(figure)
-        bar = figure.add_axes((cam_row.x1 + 0.08 / width, cam_row.y0, 0.07 / width, cam_row.height))
-        draw_scale(bar, overlay, SMALL_SIZE)
+        cam_bottom = top + rows * panel_height + (rows - 1) * row_gap
+        place = ((row_end + 0.08) / width, 1 - cam_bottom / height, 0.07 / width, panel_height / height)
+        draw_scale(figure.add_axes(place), overlay, SMALL_SIZE)
 
-    figure.text(left / width, 1 - 0.06 / height, heading, ha="left", va="top", size=HEADING_SIZE, weight="bold")
-    first = figure.axes[0].get_position()
-    figure.text((left - 0.06) / width, first.y1 + 0.05 / height, "victim", ha="right", size=SMALL_SIZE)
+    axes.text(left, 0.06, heading, va="top", size=HEADING_SIZE, weight="bold")
+    axes.text(left - 0.06, top - 0.05, "victim", ha="right", size=SMALL_SIZE)
     for row, part in enumerate(parts[1:], start=1):
-        place = grid[row, 0].get_position(figure)
-        middle = (place.y0 + place.y1) / 2
-        figure.text((left - 0.06) / width, middle, part, ha="right", va="center", size=SMALL_SIZE)
+        middle = top + row * (panel_height + row_gap) + panel_height / 2
+        axes.text(left - 0.06, middle, part, ha="right", va="center", size=SMALL_SIZE)
     if note:
-        figure.text(left / width, 0.05 / height, note, ha="left", size=SMALL_SIZE, color=DISAGREEMENT_COLOR)
+        axes.text(left, height - 0.05, note, size=SMALL_SIZE, color=DISAGREEMENT_COLOR)
     return figure
+
+
+def _cam_style(scale: float) -> dict[str, Any]:
+    """How `imshow` draws a CAM on [-scale, scale], over its image."""
+    return {"cmap": "RdBu_r", "vmin": -scale, "vmax": scale, "alpha": 0.7}
+
+
+def _outline_style(frame: Frame) -> dict[str, Any]:
+    color, width = (DISAGREEMENT_COLOR, 1.6) if frame.disagrees else (GRAY, 0.4)
+    return {"color": color, "linewidth": width}
 
 
 def _text_width(frame: Frame, class_names: Sequence[str]) -> float:
@@ -234,19 +237,12 @@ def _text_width(frame: Frame, class_names: Sequence[str]) -> float:
     )
 
 
-def _draw_predictions(axes: Axes, frame: Frame, class_names: Sequence[str]) -> None:
-    show_image(axes, frame.image)
-    outline(axes, frame)
+def _place_predictions(axes: Axes, frame: Frame, box: Box, class_names: Sequence[str]) -> None:
+    """The image of a frame on a page, what the victim and the judge say of it, and its caption."""
+    place_image(axes, image_pixels(frame.image), box, **GRAY_SCALE)
+    place_frame(axes, box, **_outline_style(frame))
     color, weight = (DISAGREEMENT_COLOR, "bold") if frame.disagrees else ("black", "normal")
-    axes.set_title(frame.victim_text(class_names), size=TITLE_SIZE, color=color, weight=weight, pad=3)
-    axes.set_xlabel(frame.judge_text(class_names), size=SMALL_SIZE, color=color, labelpad=3)
-    axes.annotate(
-        frame.caption,
-        xy=(0.5, 1),
-        xycoords="axes fraction",
-        xytext=(0, 13),
-        textcoords="offset points",
-        ha="center",
-        size=SMALL_SIZE,
-        color=GRAY,
-    )
+    victim, judge = frame.victim_text(class_names), frame.judge_text(class_names)
+    axes.text(box.center, box.top - 3 * POINT, victim, ha="center", size=TITLE_SIZE, color=color, weight=weight)
+    axes.text(box.center, box.bottom + 3 * POINT, judge, ha="center", va="top", size=SMALL_SIZE, color=color)
+    axes.text(box.center, box.top - 13 * POINT, frame.caption, ha="center", size=SMALL_SIZE, color=GRAY)

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from math import ceil
 
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from cam_adv.metrics.evaluation import SAMPLE
 from cam_adv.models.judge import reading_text
-from cam_adv.plots.filmstrip import RESIDUAL_LABEL, enlarged_residual, show_image, text_width
+from cam_adv.plots.filmstrip import GRAY_SCALE, RESIDUAL_LABEL, enlarged_residual, image_pixels, text_width
+from cam_adv.plots.page import POINT, Box, page, place_frame, place_image
 
 SUCCESS, FAILURE = "#007A5A", "#C04A00"  # safe for all kinds of colour vision; the line style differs too
 PAIRS_PER_ROW = 8
@@ -31,7 +31,7 @@ def image_grid_figure(
     from_samples: bool = False,
     note: str = "",
 ) -> Figure:
-    """The grid as a figure: one axes per pair, row by row in the order given.
+    """The grid as a figure: the pairs row by row in the order given.
 
     A success has a check mark and a solid frame, a failure a cross and a dashed frame. The victim is labelled f1.
 
@@ -75,26 +75,20 @@ def image_grid_figure(
     width = 2 * margin + columns * (pair_width + column_gap) - column_gap
     below = 0.5  # two lines of text under the last row, then the key and the note
     height = 2 * margin + rows * (pair_height + row_gap) - row_gap + below
-    figure = Figure(figsize=(width, height))
-    grid = figure.add_gridspec(
-        rows,
-        columns,
-        left=margin / width,
-        right=1 - margin / width,
-        top=1 - margin / height,
-        bottom=(margin + below) / height,
-        wspace=column_gap / pair_width,
-        hspace=row_gap / pair_height,
-    )
+    figure, axes = page(width, height)
     first = f"{SAMPLE}, which the victim must call y" if from_samples else "x"
     order = f"{first} | x'" if generated is None else f"{first} | G(z) | {RESIDUAL_LABEL} | x'"
     key = f"{order}. f1: the victim. ✓: success."
-    figure.text(margin / width, margin / height, f"{key}\n{note}", size=TEXT_SIZE, va="bottom")
+    axes.text(margin, height - margin, f"{key}\n{note}", size=TEXT_SIZE, va="bottom")
     for position, (image, text, succeeded) in enumerate(zip(images, texts, success.tolist(), strict=True)):
-        axes = figure.add_subplot(grid[divmod(position, columns)])
-        show_image(axes, image)
-        axes.set_xlabel(text, size=TEXT_SIZE, labelpad=3, linespacing=1.15)
-        _outline(axes, succeeded)
+        row, column = divmod(position, columns)
+        left, top = margin + column * (pair_width + column_gap), margin + row * (pair_height + row_gap)
+        box = Box(left, top, pair_width, pair_height)
+        place_image(axes, image_pixels(image), box, **GRAY_SCALE)
+        color, line = (SUCCESS, "-") if succeeded else (FAILURE, (0, (2, 1.5)))
+        place_frame(axes, box, color=color, linestyle=line, linewidth=1.6)
+        label = axes.text(box.center, box.bottom + 3 * POINT, text, ha="center", va="top", size=TEXT_SIZE)
+        label.set(linespacing=1.15, color="black" if succeeded else FAILURE)
     return figure
 
 
@@ -106,10 +100,3 @@ def _side_by_side(images: Sequence[Tensor]) -> Tensor:
     first, *others = (one.detach().cpu() for one in images)
     separator = first.new_ones(*first.shape[:3], max(1, first.shape[3] // 14))
     return torch.cat([first, *(part for one in others for part in (separator, one))], dim=3)
-
-
-def _outline(axes: Axes, succeeded: bool) -> None:
-    color, line = (SUCCESS, "-") if succeeded else (FAILURE, (0, (2, 1.5)))
-    for spine in axes.spines.values():
-        spine.set(color=color, linestyle=line, linewidth=1.6)
-    axes.xaxis.label.set_color("black" if succeeded else FAILURE)

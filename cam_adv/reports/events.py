@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 
@@ -17,6 +17,12 @@ from cam_adv.metrics.evaluator import Evaluator
 from cam_adv.reports.hparams import Value, write_hparams
 from cam_adv.reports.projector import write_codes
 from cam_adv.training.generator_images import SHOWN, prior_codes
+
+FIGURES_SUFFIX = ".figures"
+"""Of the name of the events that hold the figures."""
+
+RGBA = 4
+"""TensorBoard's number of the colours of a PNG file with four channels."""
 
 
 def write_events(
@@ -34,15 +40,34 @@ def write_events(
         evaluator: its generator decodes codes.
         hyperparameters: of the run, by the keys of the command line; see `cam_adv.reports.hparams.hyperparameters`.
         summary: the content of `summary.json`.
-        folder: of the run, with its figures.
+        folder: of the run.
     """
     for stale in folder.glob("events.out.tfevents.*"):
         stale.unlink()
     with SummaryWriter(str(folder)) as writer:
         _write_curves(writer, evaluation, attack.steps_per_init)
-        _write_images(writer, evaluation, evaluator, folder / "figures")
+        _write_images(writer, evaluation, evaluator)
         write_hparams(writer, hyperparameters, summary)
     write_codes(evaluation, class_names, folder)
+
+
+def write_figure_events(folder: Path) -> None:
+    """Write the figures of a run into its folder's events, as the PNG files that they are, in place of earlier ones.
+
+    The figure of the trainings is left out: each training has its own TensorBoard run.
+    """
+    for stale in folder.glob(f"events.out.tfevents.*{FIGURES_SUFFIX}"):
+        stale.unlink()
+    with SummaryWriter(str(folder), filename_suffix=FIGURES_SUFFIX) as writer:
+        for path in sorted((folder / "figures").glob("*.png")):
+            if path.stem != "trainings":
+                with Image.open(path) as figure:
+                    width, height = figure.size
+                content = Summary.Image(
+                    height=height, width=width, colorspace=RGBA, encoded_image_string=path.read_bytes()
+                )
+                value = Summary.Value(tag=f"figures/{path.stem}", image=content)
+                writer._get_file_writer().add_summary(Summary(value=[value]))  # add_image would encode it anew
 
 
 def _write_curves(writer: SummaryWriter, evaluation: AttackEvaluation, steps: int) -> None:
@@ -59,8 +84,8 @@ def _write_curves(writer: SummaryWriter, evaluation: AttackEvaluation, steps: in
             writer.add_scalar(f"so_far/{criterion}", so_far, step)
 
 
-def _write_images(writer: SummaryWriter, evaluation: AttackEvaluation, evaluator: Evaluator, figures: Path) -> None:
-    """x, reconstructions and x' of some attacked images, prior samples, and the run's figures."""
+def _write_images(writer: SummaryWriter, evaluation: AttackEvaluation, evaluator: Evaluator) -> None:
+    """x, reconstructions and x' of some attacked images, and prior samples."""
     result = evaluation.result
     shown = torch.tensor(evenly_spaced(len(result) - 1, SHOWN))
     grids = {
@@ -71,7 +96,3 @@ def _write_images(writer: SummaryWriter, evaluation: AttackEvaluation, evaluator
     }
     for name, images in grids.items():
         writer.add_image(f"pictures/{name}", make_grid(images, padding=0))
-    for path in sorted(figures.glob("*.png")):
-        if path.stem != "trainings":  # each training has its own TensorBoard run
-            with Image.open(path) as figure:
-                writer.add_image(f"figures/{path.stem}", np.asarray(figure), dataformats="HWC")

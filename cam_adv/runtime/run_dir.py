@@ -24,7 +24,7 @@ BATCHES = "batches"
 """The folder of the batches that an attack has done, in a run that isn't finished."""
 
 LATEST = "latest"
-IGNORED_ON_RESUME = re.compile(r"resume|debug|hardware(?!\.precision$)\..*")
+IGNORED_ON_RESUME = re.compile(r"resume|debug|figures|hardware(?!\.precision$)\..*")
 """Keys that don't change a run's results: it may be resumed on other devices, in the same precision."""
 
 MARKERS = {"run": CONFIG, "sweep": f"*/{JOB_FILE}"}
@@ -162,8 +162,8 @@ def start_time(folder: Path) -> float:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the run in a folder has its study's result file, which is written last: `<study name>.json`, or an
-    attack's `summary.json`.
+    """Whether the run in a folder has its study's result file, `<study name>.json` or an attack's `summary.json`, and
+    has ended: what only a resumed run would need is removed then, and an attack's figures are drawn before.
 
     A study that only trains writes none: its results are in the store, and to do it again takes no time.
 
@@ -171,7 +171,7 @@ def is_finished(folder: Path) -> bool:
         UserError: the folder has no run.
     """
     study = _flatten(_read_config(folder)).get("study.name")
-    return any((folder / f"{name}.json").exists() for name in ("summary", study))
+    return not (folder / BATCHES).exists() and any((folder / f"{name}.json").exists() for name in ("summary", study))
 
 
 def _contains(folder: Path, kind: str) -> bool:

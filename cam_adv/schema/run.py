@@ -1,6 +1,7 @@
 """The settings that every run has, whatever its study."""
 
 from pathlib import Path
+from typing import Literal
 
 from cam_adv.schema.dataset import DatasetSettings
 from cam_adv.schema.fields import Name, Seed, StrictModel
@@ -10,7 +11,10 @@ from cam_adv.schema.selection import SelectionSettings
 
 
 class RunSettings(StrictModel):
-    """The config without the attack and the study; see `conf/config.yaml`."""
+    """The config without the attack and the study; see `conf/config.yaml`.
+
+    figures: whether the study draws figures: True, False, or "later" from its results.
+    """
 
     dataset: DatasetSettings
     model: ModelSettings
@@ -21,4 +25,5 @@ class RunSettings(StrictModel):
     retrain: bool
     resume: str | None
     debug: bool
+    figures: Literal[True, False, "later"]
     outputs: Path

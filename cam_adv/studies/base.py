@@ -18,7 +18,7 @@ class Study(Component):
     """A study. Its fields are the keys of `conf/study/<name>.yaml`, which names it by `_target_`.
 
     Its methods are used in this order: `check` on the config alone, `check_data` on the images, `build_models`; then
-    all models are trained or loaded; then `run`, which ends with writing `<name>.json` (`StudyContext.write_json`).
+    all models are trained or loaded; then `run`, which writes `<name>.json` (`StudyContext.write_json`).
 
     name: of the study, the same in the config, its files and its folder.
     """
@@ -26,6 +26,9 @@ class Study(Component):
     section: ClassVar[str] = "study"
     attacks_samples: ClassVar[bool] = False
     """Whether it can attack samples of the generator instead of test images (`selection.source=generated`)."""
+
+    draws_later: ClassVar[bool] = False
+    """Whether its figures can be drawn from its results (`figures=later`)."""
 
     name: Name
 

@@ -151,5 +151,5 @@ class StudyContext:
         return batched_apply(victim or self.victim, data.images, self.device).argmax(dim=1) == data.labels
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Write `<name>.json` into the run's folder; the file of the study's own name, written last, ends the run."""
+        """Write `<name>.json` into the run's folder; that of the study's own name is its result."""
         write_json(self.folder / f"{name}.json", content)

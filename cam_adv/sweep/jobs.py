@@ -34,11 +34,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Sweep:
-    """All jobs in the order of their numbers. keys: the overridden keys that take several values."""
+    """All jobs in the order of their numbers.
+
+    keys: the overridden keys that take several values.
+    figure: whether the sweep's config lets figures be drawn.
+    """
 
     folder: Path
     keys: tuple[str, ...]
     jobs: tuple[Job, ...]
+    figure: bool = True
 
 
 def read_sweep(folder: Path) -> Sweep:
@@ -55,7 +60,7 @@ def read_sweep(folder: Path) -> Sweep:
             "Give the folder of one sweep: outputs/multirun/<name>/<date>, as cam-adv -m printed it.",
         )
     jobs = sorted(map(_read_job, folders), key=lambda job: (job.number, job.folder.name))
-    return Sweep(folder, tuple(_varied_keys(jobs, _planned_keys(folder))), tuple(jobs))
+    return Sweep(folder, tuple(_varied_keys(jobs, _planned_keys(folder))), tuple(jobs), _has_figure(folder))
 
 
 def swept_overrides(folder: str, overrides: Iterable[str], default: str) -> str:
@@ -92,6 +97,11 @@ def _varied_keys(jobs: Iterable[Job], planned: Iterable[str]) -> list[str]:
         for key, value in job.values.items():
             values_of.setdefault(key, set()).add(format_value(value))
     return [key for key, values in values_of.items() if len(values) > 1 or key in set(planned)]
+
+
+def _has_figure(folder: Path) -> bool:
+    path = folder / MULTIRUN_CONFIG
+    return not path.exists() or OmegaConf.select(OmegaConf.load(path), "figures") is not False
 
 
 def _planned_keys(folder: Path) -> list[str]:

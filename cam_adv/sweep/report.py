@@ -13,7 +13,8 @@ from cam_adv.sweep.table import as_csv, as_json, print_sweep
 
 
 def report(folder: Path) -> None:
-    """Read a sweep's folder and write its tables and its figure there; no figure if no attack has a result.
+    """Read a sweep's folder and write its tables and its figure there; no figure if no attack has a result,
+    or where the sweep's config has `figures=false`.
 
     Raises:
         UserError: it is not the folder of a sweep, or can't be read or written.
@@ -23,7 +24,7 @@ def report(folder: Path) -> None:
     try:
         write_atomically(folder / "sweep.csv", as_csv(sweep))
         write_atomically(folder / "sweep.json", as_json(sweep))
-        if any(job.summary for job in sweep.jobs):
+        if sweep.figure and any(job.summary for job in sweep.jobs):
             save_figure(sweep_figure(sweep), folder / "sweep.png")
             files.append("sweep.png")
     except OSError as error:

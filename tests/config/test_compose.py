@@ -40,6 +40,7 @@ REQUIRED = {
     "burgess_vae": ["model.generator.network.decoder.weights=somewhere"],
     "taef2": [f"model.generator.network.decoder.{part}_weights=somewhere" for part in ("encoder", "decoder")],
     "train": ["role=victim"],
+    "figures": ["run=somewhere"],
     "reading": ["run=somewhere"],
     "dataset=torchvision": ["dataset.set=CIFAR10"],
     "dataset=hugging_face": ["dataset.path=ylecun/mnist"],

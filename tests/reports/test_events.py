@@ -23,7 +23,7 @@ from cam_adv.metrics.evaluation import AttackEvaluation
 from cam_adv.metrics.evaluator import Evaluator
 from cam_adv.models.generators.svae import SVAE
 from cam_adv.models.judge import Judge
-from cam_adv.reports.events import write_events
+from cam_adv.reports.events import write_events, write_figure_events
 from cam_adv.reports.hparams import Value, hyperparameters, metrics
 from cam_adv.reports.projector import THUMBNAIL
 
@@ -150,7 +150,10 @@ class TestImages:
         pixels[..., 3] = 255
         for name in ("dots_to_häuser", "pairs", "trainings"):
             Image.fromarray(pixels).save(figures / f"{name}.png")
-        events = write(tmp_path)
+        write(tmp_path)
+        write_figure_events(tmp_path)
+        write_figure_events(tmp_path)  # drawn again: these replace the others
+        events = read(tmp_path)
         tags = {tag for tag in events.Tags()["images"] if tag.startswith("figures/")}
         assert tags == {"figures/dots_to_häuser", "figures/pairs"}
         for tag in tags:

@@ -194,6 +194,11 @@ class TestCommand:
         assert "reason" not in out
         assert [line.split() for line in out.splitlines() if "mlp" in line] == [["1", "mlp", "finished"]]
 
+    def test_sweep_with_figures_false_has_no_figure(self, sweep: Path) -> None:
+        (sweep / "multirun.yaml").write_text("figures: false\nhydra: {overrides: {task: []}}\n")
+        report(sweep)
+        assert sorted(path.name for path in sweep.glob("sweep.*")) == ["sweep.csv", "sweep.json"]
+
     @pytest.mark.parametrize("found", ["nothing", "no job", "a broken record", "another record", "a broken summary"])
     def test_unreadable_sweep_exits_with_problem_and_remedy(
         self, tmp_path: Path, found: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -105,8 +105,9 @@ class AdversarialTraining(Study, AdversarialTrainingConfig):
         kinds = {name: attack.kind for name, attack in self.attacks.items()}
         table = AdversarialTrainingTable.build(accuracy, verdicts, kinds, self.min_effect)
         heading = f"{settings.model.victim.name} on {settings.dataset.name}, adversarially trained"
-        save_figure(adversarial_training_figure(table, heading), context.figures / f"{self.name}.png")
         print_adversarial_training(table, heading)
+        if settings.figures:
+            save_figure(adversarial_training_figure(table, heading), context.figures / f"{self.name}.png")
         context.write_json(self.name, adversarial_training_content(table))
 
     def _select_training(self, settings: RunSettings, splits: ImageSplits, eligible: Tensor) -> Selection:

@@ -4,12 +4,14 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from cam_adv.attacks.base import Attack, Role
+from cam_adv.attacks.base import Attack, BoundAttack, Role
 from cam_adv.attacks.latent.class_samples import sample_classes
 from cam_adv.attacks.latent.latent_density import LatentDensity
 from cam_adv.data.pixels import to_unit_range
@@ -17,23 +19,24 @@ from cam_adv.data.selection import Selection, draw_pairs, first_per_pair, select
 from cam_adv.data.splits import ImageSplits, LabelledImages
 from cam_adv.errors import UserError
 from cam_adv.metrics.evaluation import SAMPLE, evaluate_attack
+from cam_adv.metrics.evaluator import Evaluator
 from cam_adv.models.checks import MASKED_BELOW, finite_difference_agreement
+from cam_adv.plots.attack_frames import latent_frames, pixel_frames
 from cam_adv.reports.events import write_events
 from cam_adv.reports.files import attack_rates, rates_to_json, write_attack, write_results
 from cam_adv.reports.hparams import hyperparameters
 from cam_adv.reports.terminal import print_attack
+from cam_adv.reports.training_losses import training_losses
 from cam_adv.schema.run import RunSettings
 from cam_adv.schema.selection import GENERATED
 from cam_adv.studies.attack.figures import draw_run
+from cam_adv.studies.attack.finished_attack import ATTACK, SUMMARY, Example, FigureData, FinishedAttack
 from cam_adv.studies.attack.preconditions import Preconditions, PreconditionSettings
 from cam_adv.studies.base import Study
 from cam_adv.studies.context import StudyContext
 
 GRADIENT_IMAGES = 32
 """Test images on which the victim's gradient is compared with finite differences."""
-
-SUMMARY = "summary"
-"""Name of its result file, which sweeps read; other studies use their own names."""
 
 
 class AttackStudy(Study):
@@ -43,6 +46,7 @@ class AttackStudy(Study):
     """
 
     attacks_samples: ClassVar[bool] = True
+    draws_later: ClassVar[bool] = True
 
     preconditions: PreconditionSettings
 
@@ -108,7 +112,6 @@ class AttackStudy(Study):
         bound = context.bind()
         result, seconds_before = context.timed_attack(bound, selection, attacked)
         seconds = seconds_before + time.perf_counter() - started
-        traces = context.run_attack(bound.with_full_trace(), examples, attacked)
 
         evaluation = evaluate_attack(attack, result, evaluator, splits, from_samples)
         rates = attack_rates(evaluation, attack.start_names)
@@ -128,19 +131,34 @@ class AttackStudy(Study):
             **{f"from_{start}": count for start, count in count_starts(result.start, attack.start_names).items()},
         }
         names, folder = splits.class_names, context.folder
-        write_attack(evaluation, selection.index, folder / "attack.safetensors")
+        write_attack(evaluation, selection.index, folder / ATTACK)
         write_results(evaluation, selection.index, attack.start_names, names, folder / "results.csv")
-        draw_run(evaluation, traces, evaluator, attack, settings.selection, names, accuracy, context.models, folder)
         about = {"kind": attack.kind, "class_names": list(names), "warnings": warnings}
         summary = about | figures | rates_to_json(rates)
         if from_samples:
             summary["x"] = SAMPLE
-        hparams = hyperparameters(settings, attack, context.overrides)
-        write_events(evaluation, evaluator, attack, names, hparams, summary, folder)
         heading = f"{attack.name} on {settings.dataset.name}" + (", each x a " + SAMPLE if from_samples else "")
         heading += ": no claim, for the reasons above" if warnings else ""
         print_attack(attack.kind, heading, rates, figures, from_samples)
+        hparams = hyperparameters(settings, attack, context.overrides)
+        write_events(evaluation, evaluator, attack, names, hparams, summary, folder)
+        if settings.figures:
+            FigureData(
+                examples=_trace(context, bound, examples, attacked, evaluator),
+                success=evaluation.verdict.success,
+                steps=attack.steps_per_init,
+                every_pair=settings.selection.target == "every",
+                trainings={
+                    model.title: training_losses(model.training.entry.folder)
+                    for model in context.models.all()
+                    if model.training is not None
+                },
+            ).write(folder)
         context.write_json(SUMMARY, summary)
+        if settings.figures is True:
+            _draw(folder)
+        elif settings.figures:
+            print(f"figures   {_drawing_command(folder)}")
         return rates["success"].rate
 
 
@@ -149,6 +167,34 @@ def count_starts(start: Tensor, names: Sequence[str]) -> Counter[str]:
     counts = Counter(dict.fromkeys(names, 0))
     counts.update(names[number] for number in start.tolist())
     return counts
+
+
+def _trace(
+    context: StudyContext, bound: BoundAttack, selection: Selection, data: LabelledImages, evaluator: Evaluator
+) -> list[Example]:
+    """Attack the example pairs with every step recorded, and predict what is shown of each trajectory."""
+    traces = context.run_attack(bound.with_full_trace(), selection, data)
+    frames_of = pixel_frames if traces.path is None else latent_frames
+    if context.settings.selection.source == GENERATED:
+        frames_of = partial(latent_frames, x_caption=SAMPLE)
+    return [
+        Example(y, target, frames_of(traces, row, context.attack.trace_points, evaluator))
+        for row, (y, target) in enumerate(zip(traces.y.tolist(), traces.target.tolist(), strict=True))
+    ]
+
+
+def _draw(folder: Path) -> None:
+    """Draw the figures of the run, whose other results are written already."""
+    try:
+        draw_run(FinishedAttack.load(folder))
+    except Exception:
+        print(f"The figures can't be drawn; all other results are in {folder}.")
+        print(f"Draw them again with {_drawing_command(folder)}.")
+        raise
+
+
+def _drawing_command(folder: Path) -> str:
+    return f"cam-adv study=figures run={folder}"
 
 
 def _median_norm(images: Tensor) -> float:

@@ -35,19 +35,26 @@ RULE = (
 
 
 def report_detectors(
-    results: DetectionResults, kinds: Mapping[str, Kind], config: DetectorConfig, index: Tensor, folder: Path
+    results: DetectionResults,
+    kinds: Mapping[str, Kind],
+    config: DetectorConfig,
+    index: Tensor,
+    folder: Path,
+    figures: Path | None,
 ) -> None:
-    """Write `detectors.csv`, `detectors.json` and `figures/detectors.png` into the run's folder, and print the table.
+    """Write `detectors.csv` and `detectors.json` into the run's folder, print the table, and draw `detectors.png`.
 
     Args:
         kinds: of the attacks.
         index: position of each row's image among the test images, `(N,)`.
+        figures: folder of the figure; None: it is not drawn.
     """
     write_detector_scores(results, index, folder / "detectors.csv")
     write_json(folder / "detectors.json", detectors_content(results, config.min_auc))
-    comparisons = [one for one in results.comparisons if one.aucs is not None]
-    save_figure(detectors_figure(comparisons, kinds), folder / "figures" / "detectors.png")
     print_detectors(results, config.min_auc)
+    if figures:
+        comparisons = [one for one in results.comparisons if one.aucs is not None]
+        save_figure(detectors_figure(comparisons, kinds), figures / "detectors.png")
 
 
 def write_detector_scores(results: DetectionResults, index: Tensor, path: Path) -> None:

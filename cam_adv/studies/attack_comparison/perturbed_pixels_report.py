@@ -50,13 +50,15 @@ def report_perturbed_pixels(
     class_names: Sequence[str],
     index: Tensor,
     folder: Path,
+    figures: Path | None,
 ) -> None:
-    """Write `perturbed_pixels.csv`, its `.json` and `figures/perturbed_pixels.png`, and print the table.
+    """Write `perturbed_pixels.csv` and its `.json`, print the table, and draw `perturbed_pixels.png`.
 
     Args:
         results: see `perturbed_pixels`; where there are none, only a message with the reason is printed.
         index: position of each row's image among the test images, `(N,)`.
-        folder: of the run, with a subfolder `figures`.
+        folder: of the run.
+        figures: folder of the figure; None: it is not drawn.
     """
     if not results:
         reason = "the victim has no exact CAM" if results is None else "no attack succeeded on two images"
@@ -64,9 +66,10 @@ def report_perturbed_pixels(
         return
     write_region_energies(results, index, folder / "perturbed_pixels.csv")
     write_json(folder / "perturbed_pixels.json", perturbed_pixels_content(results))
-    figure = perturbed_pixels_figure(evaluations, example_rows(results), config, class_names)
-    save_figure(figure, folder / "figures" / "perturbed_pixels.png")
     print_perturbed_pixels(results)
+    if figures:
+        figure = perturbed_pixels_figure(evaluations, example_rows(results), config, class_names)
+        save_figure(figure, figures / "perturbed_pixels.png")
 
 
 def write_region_energies(results: Mapping[str, PerturbedPixels], index: Tensor, path: Path) -> None:

@@ -83,7 +83,7 @@ class AttackComparison(Study, AttackComparisonConfig):
         evaluations: Mapping[str, AttackEvaluation],
     ) -> None:
         splits, seed, folder = context.splits, context.settings.seed, context.folder
-        figures, names = context.figures, splits.class_names
+        names, figures = splits.class_names, context.figures if context.settings.figures else None
         results = {name: evaluation.result for name, evaluation in evaluations.items()}
         scores = Scores.compute(evaluator.victim, splits, results, evaluator.device)
         attacked = {
@@ -94,14 +94,15 @@ class AttackComparison(Study, AttackComparisonConfig):
         heading = f"both kinds of attack on {context.settings.model.victim.name}, {context.settings.dataset.name}"
         labels = {"validation labels": splits.validation.labels, "test labels": splits.test.labels}
         save_tensors(scores.tensors() | labels, folder / "scores.safetensors")
-        save_figure(attack_comparison_figure(curves, names, heading), figures / f"{self.name}.png")
         print_attack_comparison(curves, names, self, heading)
+        if figures:
+            save_figure(attack_comparison_figure(curves, names, heading), figures / f"{self.name}.png")
         latent = [name for name, attack in self.attacks.items() if "generator" in attack.roles]
         kinds = {name: attack.kind for name, attack in self.attacks.items()}
         detection = detect(evaluations, latent, evaluator, self, seed)
-        report_detectors(detection, kinds, self.detectors, selection.index, folder)
+        report_detectors(detection, kinds, self.detectors, selection.index, folder, figures)
         pixels = perturbed_pixels(evaluations, self, seed)
-        report_perturbed_pixels(pixels, evaluations, self.perturbed_pixels, names, selection.index, folder)
+        report_perturbed_pixels(pixels, evaluations, self.perturbed_pixels, names, selection.index, folder, figures)
         context.write_json(self.name, attack_comparison_content(curves, names, self))
 
     @model_validator(mode="after")

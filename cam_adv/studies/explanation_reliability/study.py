@@ -203,24 +203,24 @@ class ExplanationReliability(Study, ReliabilityConfig):
         rates: Mapping[str, Mapping[str, Rate]],
     ) -> None:
         """The study's JSON and page, `attacks.json`, `measures.csv`, `trajectories.csv`, figures, tables."""
-        folder, figures, names = context.folder, context.figures, context.splits.class_names
+        folder = context.folder
         findings = {name: self._findings(context.settings.seed, of) for name, of in measured.items()}
         primary = primary_findings(findings)
         order = ranking(primary)
         write_measures(measured, folder / "measures.csv")
         dissimilarities = mean_dissimilarities(measured[ATTACK])
         if dissimilarities:
-            save_figure(dissimilarities_figure(dissimilarities), figures / "controls.png")
             print_dissimilarities(dissimilarities)
-        victims.draw_examples()
         trajectories = victims.trajectories()
         write_trajectories(trajectories, folder / "trajectories.csv")
-        save_figure(trajectories_figure(trajectories), figures / "trajectories.png")
-        save_figure(reliability_figure(primary, order, self.min_effect), figures / f"{self.name}.png")
-        selection, network = victims.selection, victims.network(self.victims[0]).cpu()
-        x = to_unit_range(context.splits.test.images[selection.index[:1]])
-        path = figures / "softmax_invariance.png"
-        save_figure(softmax_invariance_figure(network, x, selection.y[:1], selection.target[:1], names), path)
+        if context.settings.figures:
+            figures = context.figures
+            if dissimilarities:
+                save_figure(dissimilarities_figure(dissimilarities), figures / "controls.png")
+            victims.draw_examples()
+            save_figure(trajectories_figure(trajectories), figures / "trajectories.png")
+            save_figure(reliability_figure(primary, order, self.min_effect), figures / f"{self.name}.png")
+            victims.draw_softmax_invariance(figures / "softmax_invariance.png")
         content = findings_to_json(findings)
         settings, attack = context.settings, context.attack
         title = {
@@ -238,7 +238,7 @@ class ExplanationReliability(Study, ReliabilityConfig):
         attacks |= {name: {key: asdict(rate) for key, rate in of.items()} for name, of in rates.items()}
         context.write_json("attacks", attacks)
         for name, of in rates.items():
-            rows = {"rows": len(selection) * len(self.victims)}
+            rows = {"rows": len(victims.selection) * len(self.victims)}
             print_attack(attack.kind, f"{attack.name}, {name.replace('_', ' ')}, on every victim", of, rows)
         print_reliability(primary, order)
         context.write_json(self.name, content)
@@ -334,6 +334,13 @@ class _Victims:
             draw_trace(frames, source, target, names, context.figures)
             path = context.figures / slugify(f"attributions_{source}_to_{target}.png")
             save_figure(attributions_figure(trajectory, names), path)
+
+    def draw_softmax_invariance(self, path: Path) -> None:
+        """Two networks with equal predictions on the first attacked image and opposite maps."""
+        selection, splits, network = self.selection, self.context.splits, self.network(self.study.victims[0]).cpu()
+        x = to_unit_range(splits.test.images[selection.index[:1]])
+        y, target = selection.y[:1], selection.target[:1]
+        save_figure(softmax_invariance_figure(network, x, y, target, splits.class_names), path)
 
     def trajectories(self) -> list[Trajectory]:
         """The first attacked images of the first victim on which the attack succeeds, moment by moment."""

@@ -49,8 +49,9 @@ class MinPerturbation(Study, MinPerturbationConfig):
         heading = f"how little fools {context.settings.model.victim.name} on {context.settings.dataset.name}"
         csv_file = context.folder / f"{self.name}.csv"
         write_bounds(bounds, index, test.labels[index], context.splits.class_names, csv_file)
-        save_figure(min_perturbation_figure(bounds, heading), context.figures / f"{self.name}.png")
         print_min_perturbation(bounds, heading)
+        if context.settings.figures:
+            save_figure(min_perturbation_figure(bounds, heading), context.figures / f"{self.name}.png")
         context.write_json(self.name, min_perturbation_content(bounds))
 
     def _sample(self, eligible: Tensor, seed: int) -> Tensor:

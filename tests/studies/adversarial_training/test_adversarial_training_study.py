@@ -132,6 +132,7 @@ class TestRun:
             "study.trainings=[type1]",
             f"outputs={finished.root / 'outputs'}",
             "hydra.run.dir=again",
+            "figures=false",
         ]
         answer = command(*some)
         assert answer.code == 0, answer.err
@@ -144,6 +145,7 @@ class TestRun:
         content = json.loads((tmp_path / "again" / "adversarial_training.json").read_text())
         assert tuple(content["trainings"]) == ("none", "type1")
         assert content["answer"] == "undecided"
+        assert not (tmp_path / "again" / "figures").exists()
         assert "Nothing is left to do" in command(*some, "resume=again").out
 
 
