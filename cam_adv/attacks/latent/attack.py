@@ -154,10 +154,15 @@ class LatentAttack(Attack):
             )
         if self.uses_train_images:
             if models.train_images is None:
+                if "class_shift" in self.init:
+                    raise UserError(
+                        f"attack.init={self.init} starts from mean codes of training images, but there are none.",
+                        "Give training images, or set attack.init to [mean].",
+                    )
                 raise UserError(
-                    f"attack.weights.density={self.weights.density} or attack.init={self.init} needs the codes of "
-                    "training images, but there are none.",
-                    "Give training images, or set attack.weights.density to 0 and attack.init to [mean].",
+                    f"attack.weights.density={self.weights.density} keeps codes near those of training images, but "
+                    "there are none.",
+                    "Give training images, or set attack.weights.density to 0.",
                 )
             density = LatentDensity.of(generator, models.train_images)
         return Prepared(initializer, density)

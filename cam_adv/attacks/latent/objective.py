@@ -86,16 +86,12 @@ class Terms:
         } | {name: value for name, value in optional.items() if value is not None}
 
     def total(self, weights: LossWeights, victim: Tensor) -> Tensor:
-        """The objective of each sample, `(N,)`: the weighted sum of the terms plus the victim's part `(N,)`."""
-        return (
-            weights.f2 * self.f2
-            + weights.surrogates * self.surrogates
-            + weights.discriminator * self.discriminator
-            + weights.norm * self.norm
-            + (0 if self.density is None else weights.density * self.density)
-            + (0 if self.cam is None else weights.cam * self.cam)
-            + victim
-        )
+        """The objective of each sample, `(N,)`: the weighted sum of the terms plus the victim's part `(N,)`.
+
+        A term of weight 0 is left out, so that no gradient of 0 is computed.
+        """
+        weighted = {name: getattr(weights, name) for name in LossWeights.model_fields}
+        return sum((weight * getattr(self, name) for name, weight in weighted.items() if weight), victim)
 
 
 def evaluate(

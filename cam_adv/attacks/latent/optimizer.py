@@ -22,7 +22,7 @@ class OptimizationTrace:
     score: `(N,)`, of the final variables; see `candidate_score`.
     start: `(N,)`, the index of the attack's start.
     steps: `(N,)`, the step at which the final variables were found, counted from the first start.
-    diverged: `(N,)`, whether a term or its gradient was NaN or infinite; such a sample returns its best before.
+    diverged: `(N,)`, whether the objective or its gradient was NaN or infinite; such a sample returns its best before.
     path: `(N, F, V)`, variables at the recorded steps; the last are the final ones.
     terms: name → `(N, F)`, terms of the objective and k along the path.
     """
@@ -69,7 +69,7 @@ def optimize_codes(
     """Minimise each sample's objective over its variables with Adam, with a multiplier k of its own.
 
     The samples are independent: losses are summed, k and Adam's moments are per sample. A sample stops early once it
-    meets the victim's criterion and the proxies' probability, or a term is NaN or infinite.
+    meets the victim's criterion and the proxies' probability, or its objective is NaN or infinite.
 
     Args:
         start: first variables, `(N, V)`.

@@ -124,7 +124,7 @@ class TestOptimizeCodes:
             found = quadratic(centre)(codes, rows, step)
             bad = (rows == 1) & (step == 3)
             if where == "term":
-                return replace(found, discriminator=found.discriminator.masked_fill(bad, torch.nan))
+                return replace(found, norm=found.norm.masked_fill(bad, torch.nan))
             if codes.requires_grad:
                 codes.register_hook(lambda gradient: gradient.masked_fill(bad[:, None], torch.nan))
             return found
