@@ -43,6 +43,10 @@ def load(*overrides: str) -> StudyContext:
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(*explain_config_error(error, overrides)) from error
     settings = settings_from(config, overrides)
+    if settings.hardware.trainings == "auto":
+        # Other processes would import a script anew, and would not find the classes of a notebook.
+        hardware = settings.hardware.model_copy(update={"trainings": 1})
+        settings = settings.model_copy(update={"hardware": hardware})
     check_hardware(settings.hardware)
     if settings.hardware.device == "idle":
         raise UserError(

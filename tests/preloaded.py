@@ -90,8 +90,8 @@ def start_command(overrides: Sequence[str], folder: Path, *, start_method: str =
     """Start `cam-adv` with these overrides in `folder`, as a process of its own.
 
     Args:
-        start_method: how Lightning starts the processes of `hardware.devices=2`: "spawn", as always outside of tests,
-            or "forkserver", with which these are preloaded too.
+        start_method: how the processes of `hardware.devices=2` and `hardware.trainings=2` are started: "spawn", as
+            always outside of tests, or "forkserver", with which these are preloaded too.
     """
     return start(run_command, list(overrides), start_method, folder=folder, environment=_command_environment())
 
@@ -115,7 +115,7 @@ def start_command_with_torchrun(overrides: Sequence[str], folder: Path, *options
 def run_command(overrides: list[str], start_method: str = "spawn") -> None:
     """`cam-adv` in this process."""
     from cam_adv import cli
-    from cam_adv.training import trainer
+    from cam_adv.training import side_by_side, trainer
 
     spawned = trainer._start
 
@@ -125,7 +125,7 @@ def run_command(overrides: list[str], start_method: str = "spawn") -> None:
 
     forkserver.set_forkserver_preload(PRELOADED)
     sys.argv = ["cam-adv", *overrides]
-    with patch.object(trainer, "_start", started):
+    with patch.object(trainer, "_start", started), patch.object(side_by_side, "START_METHOD", start_method):
         cli.main()
 
 

@@ -37,6 +37,7 @@ ON_CPU = HardwareSettings(
     device="first",
     precision="32-true",
     compile=False,
+    trainings=1,
     workers=1,
 )
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from cam_adv.data.augmentation import Padding, random_affine, random_brightness
 from cam_adv.data.pixels import to_unit_range
 from cam_adv.data.splits import ImageSplits, LabelledImages
+from cam_adv.runtime.transfer import to_device
 
 
 @dataclass(frozen=True)
@@ -77,18 +78,20 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         generator = torch.Generator().manual_seed(self.seed)
-        count, augmentation = len(self.data), self.augmentation or Augmentation()
+        count, device = len(self.data), self.data.images.device
         order = torch.randperm(count, generator=generator) if self.shuffle else torch.arange(count)
-        device = self.data.images.device
-        for batch in range(len(self)):
-            global_batch = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            # Drawn for the global batch, so that the augmentation doesn't depend on the number of processes.
-            draws = torch.rand(augmentation.draws_per_image, len(global_batch), generator=generator) * 2 - 1
-            shard = slice(self.rank, None, self.world_size)
-            index = global_batch[shard].to(device)
+        # All is drawn and copied to the device once in an epoch: a copy at each step would wait for the step before.
+        batches = to_device(order, device).split(self.batch_size)[: len(self)]
+        numbers = self.augmentation.draws_per_image if self.augmentation else 0
+        drawn = [torch.rand(numbers, len(batch), generator=generator) for batch in batches]
+        draws = to_device(torch.cat(drawn, dim=1) * 2 - 1, device).split(self.batch_size, dim=1)
+        # Of the global batch, so that the augmentation doesn't depend on the number of processes.
+        shard = slice(self.rank, None, self.world_size)
+        for batch, of_batch in zip(batches, draws, strict=True):
+            index = batch[shard]
             images = to_unit_range(self.data.images[index])
             if self.augmentation is not None:
-                images = self.augmentation.apply(images, draws[:, shard])
+                images = self.augmentation.apply(images, of_batch[:, shard])
             yield images, self.data.labels[index]
 
 
@@ -104,12 +107,13 @@ class ImageDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.seed = seed
         self.augmentation = augmentation
+        self._on_device: dict[str, LabelledImages] = {}
 
     def train_dataloader(self) -> BatchLoader:
         # Called at each epoch (the Trainer's reload_dataloaders_every_n_epochs=1).
         trainer = self._attached_trainer
         return BatchLoader(
-            self.splits.train.to(trainer.strategy.root_device),
+            self._images("train"),
             self.batch_size,
             shuffle=True,
             seed=self.seed * EPOCH_SEED_STRIDE + trainer.current_epoch,
@@ -119,14 +123,21 @@ class ImageDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> BatchLoader:
-        return self._eval_dataloader(self.splits.validation)
+        return self._eval_dataloader("validation")
 
     def test_dataloader(self) -> BatchLoader:
-        return self._eval_dataloader(self.splits.test)
+        return self._eval_dataloader("test")
 
-    def _eval_dataloader(self, data: LabelledImages) -> BatchLoader:
+    def _eval_dataloader(self, part: str) -> BatchLoader:
         # Every process evaluates all images: the metric is exact, and nothing needs to be gathered.
-        return BatchLoader(data.to(self._attached_trainer.strategy.root_device), self.batch_size, shuffle=False)
+        return BatchLoader(self._images(part), self.batch_size, shuffle=False)
+
+    def _images(self, part: str) -> LabelledImages:
+        """A part of the splits on the training device, to which it is copied once."""
+        if part not in self._on_device:
+            data: LabelledImages = getattr(self.splits, part)
+            self._on_device[part] = data.to(self._attached_trainer.strategy.root_device)
+        return self._on_device[part]
 
     @property
     def _attached_trainer(self) -> Trainer:

@@ -1,5 +1,6 @@
 """The device that a process computes on."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -7,6 +8,9 @@ import torch
 
 from cam_adv.runtime.device_lock import device_lock, device_lock_folder
 from cam_adv.schema.hardware import HardwareSettings
+
+TRAININGS_ON_GPU = 4
+"""What `hardware.trainings=auto` is on a GPU: one training of a small network leaves most of it idle."""
 
 
 def uses_gpu(hardware: HardwareSettings) -> bool:
@@ -44,3 +48,10 @@ def acquire_device(hardware: HardwareSettings) -> Iterator[HardwareSettings]:
     uuids = [str(torch.cuda.get_device_properties(index).uuid) for index in range(torch.cuda.device_count())]
     with device_lock(uuids, device_lock_folder()) as index:
         yield hardware.model_copy(update={"device": index})
+
+
+def concurrent_trainings(hardware: HardwareSettings) -> int:
+    """How many models of a run are trained at the same time."""
+    if hardware.trainings != "auto":
+        return hardware.trainings
+    return min(TRAININGS_ON_GPU, os.cpu_count() or 1) if uses_gpu(hardware) and hardware.processes == 1 else 1

@@ -18,8 +18,8 @@ def check_hardware(hardware: HardwareSettings) -> None:
 
     Raises:
         UserError: no GPU; more devices than a machine has, or another number than there are processes; several
-            devices without a strategy, or with a choice of one; several machines on which no process was started; a
-            precision that the device doesn't have; no compiler.
+            devices without a strategy, with a choice of one, or for trainings side by side; several machines on which
+            no process was started; a precision that the device doesn't have; no compiler.
     """
     gpus = torch.cuda.device_count()
     if hardware.accelerator == "gpu" and gpus == 0:
@@ -39,6 +39,12 @@ def check_hardware(hardware: HardwareSettings) -> None:
             f"hardware.devices={hardware.devices} and hardware.nodes={hardware.nodes} need a strategy for several "
             "processes, but it is single.",
             "Use hardware=multi_gpu, hardware=cpu_ddp or hardware=slurm.",
+        )
+    if hardware.trainings not in ("auto", 1) and hardware.processes > 1:
+        raise UserError(
+            f"hardware.trainings={hardware.trainings} trains several models on one device, but "
+            f"hardware.devices={hardware.devices} and hardware.nodes={hardware.nodes}.",
+            "Use hardware.trainings=1, or one device.",
         )
     if hardware.precision == "16-mixed" and not on_gpu:
         raise UserError("hardware.precision=16-mixed needs a GPU.", "Use hardware.precision=bf16-mixed or 32-true.")

@@ -15,6 +15,7 @@ class HardwareSettings(StrictModel):
     device: Literal["first", "idle"] | Index
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     compile: bool
+    trainings: Literal["auto"] | Count
     workers: Count
 
     @property

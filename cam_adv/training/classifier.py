@@ -1,21 +1,21 @@
 """Training any network that maps images to logits."""
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cam_adv.models.lp_balls import positive_length
-from cam_adv.training.check_finite import check_finite
+from cam_adv.runtime.transfer import to_device
 from cam_adv.training.step_generator import step_generator
+from cam_adv.training.training_module import TrainingModule
 
 ADVERSARIAL_STEPS = 2
 ADVERSARIAL_STRIDE = 0.75
 """Gradient steps that perturb an image in adversarial training, and the length of each in units of the radius."""
 
 
-class ClassifierModule(LightningModule):
+class ClassifierModule(TrainingModule):
     """Cross-entropy training of a classifier with AdamW and a one-cycle learning rate.
 
     Wraps any network from images `(N, C, H, W)` in [0, 1] to logits `(N, K)`.
@@ -60,8 +60,7 @@ class ClassifierModule(LightningModule):
         images = self._adversarial(self._noisy(images), labels)
         logits = self(images)
         loss = functional.cross_entropy(logits, labels, label_smoothing=self.hparams["label_smoothing"])
-        check_finite(self, {"train/loss": loss})
-        self.log("train/loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(labels))
+        self.record("train", {"loss": loss})
         return loss
 
     def _noisy(self, images: Tensor) -> Tensor:
@@ -69,7 +68,7 @@ class ClassifierModule(LightningModule):
             return images
         generator = step_generator(self, self.hparams["seed"])
         std = self.hparams["pixel_noise"] * torch.rand(len(images), 1, 1, 1, generator=generator)
-        return images + (std * torch.randn(images.shape, generator=generator)).to(images)
+        return images + to_device(std * torch.randn(images.shape, generator=generator), images.device)
 
     def _adversarial(self, images: Tensor, labels: Tensor) -> Tensor:
         """Images moved up the loss inside an L2 ball, whose radius grows linearly until half of the training."""
@@ -96,7 +95,7 @@ class ClassifierModule(LightningModule):
         logits = self(images)
         accuracy = (logits.argmax(dim=1) == labels).float().mean()
         loss = functional.cross_entropy(logits, labels)
-        check_finite(self, {f"{part}/loss": loss})
+        self.record(part, {"loss": loss})
         self.log(f"{part}/loss", loss, batch_size=len(labels))
         self.log(f"{part}/accuracy", accuracy, batch_size=len(labels), prog_bar=True)
 
@@ -105,6 +104,7 @@ class ClassifierModule(LightningModule):
             self.parameters(),
             lr=self.hparams["learning_rate"],
             weight_decay=self.hparams["weight_decay"],
+            fused=self.device.type == "cuda" or None,  # one kernel for all weights; None: PyTorch's choice for a CPU
         )
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,

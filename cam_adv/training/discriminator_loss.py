@@ -13,6 +13,6 @@ def discriminator_loss(discriminator: nn.Module, prior: Tensor, encoded: Tensor)
         prior, encoded: `(N, D)`.
     """
     logits = discriminator(torch.cat([prior, encoded])).squeeze(1)
-    is_prior = torch.cat([torch.ones(len(prior)), torch.zeros(len(encoded))]).to(logits)
+    is_prior = torch.cat([logits.new_ones(len(prior)), logits.new_zeros(len(encoded))])
     accuracy = ((logits > 0) == is_prior.bool()).float().mean()
     return functional.binary_cross_entropy_with_logits(logits, is_prior), accuracy

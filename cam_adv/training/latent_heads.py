@@ -10,12 +10,13 @@ from torchmetrics import MeanSquaredError
 from cam_adv.data.data_module import ImageDataModule
 from cam_adv.errors import UserError
 from cam_adv.models.generators.pretrained import PretrainedGenerator
+from cam_adv.runtime.transfer import to_device
 from cam_adv.schema.fields import Count, Index, Positive
 from cam_adv.schema.models import GeneratorTraining
-from cam_adv.training.check_finite import check_finite
 from cam_adv.training.discriminator_loss import discriminator_loss
 from cam_adv.training.one_cycle import cycle_in_each_phase
 from cam_adv.training.step_generator import step_generator
+from cam_adv.training.training_module import TrainingModule
 
 
 class LatentHeadsTraining(GeneratorTraining):
@@ -50,7 +51,7 @@ class LatentHeadsTraining(GeneratorTraining):
         return LatentHeads(network, self.encoder_epochs, self.head_epochs, self.learning_rate, seed)
 
 
-class LatentHeads(LightningModule):
+class LatentHeads(TrainingModule):
     """First the encoder, if there is one to train, then f2 and D on codes; the decoder is frozen.
 
     The encoder learns to predict the codes of the decoder's own prior samples, and to encode training images so that
@@ -102,14 +103,12 @@ class LatentHeads(LightningModule):
             terms = self._encoder_objective(images, labels, generator)
         else:
             terms = self._head_objective(images, labels, generator)
-        check_finite(self, {f"train/{name}": value for name, value in terms.items()})
-        for name, value in terms.items():
-            self.log(f"train/{name}", value.detach(), on_step=False, on_epoch=True, batch_size=len(labels))
+        self.record("train", terms)
         return terms["loss"]
 
     def _encoder_objective(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         network, terms = self.network, {}
-        prior = network.sample_prior(len(images), generator).to(images)
+        prior = to_device(network.sample_prior(len(images), generator), images.device)
         free, class_part = prior[:, : network.free_size], prior[:, network.free_size :]
         with torch.no_grad():
             drawn = network.decode(prior)
@@ -125,7 +124,7 @@ class LatentHeads(LightningModule):
         network = self.network
         with torch.no_grad():
             codes = network.encode(images).sample(generator)
-            prior = network.sample_prior(len(codes), generator).to(codes)
+            prior = to_device(network.sample_prior(len(codes), generator), codes.device)
         f2 = functional.cross_entropy(network.classifier(codes), labels)
         discriminator, accuracy = discriminator_loss(network.discriminator, prior, codes)
         return {
@@ -146,7 +145,7 @@ class LatentHeads(LightningModule):
         codes = self.network.encode(images).mean
         rms.update(self.network.decode(codes).flatten(1), images.flatten(1))
         accuracy = (self.network.classifier(codes).argmax(dim=1) == labels).float().mean()
-        check_finite(self, {f"{part}/reconstruction_rms": rms.compute()})
+        self.record(part, {"reconstruction_rms": rms.compute()})
         self.log(f"{part}/reconstruction_rms", rms, prog_bar=True)
         self.log(f"{part}/f2_accuracy", accuracy, batch_size=len(labels), prog_bar=True)
 

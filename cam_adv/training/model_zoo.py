@@ -4,7 +4,6 @@ import inspect
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from lightning.pytorch import LightningModule
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from cam_adv.data.data_module import Augmentation, ImageDataModule
 from cam_adv.data.pixels import to_unit_range
@@ -28,9 +24,8 @@ from cam_adv.models.generators.pretrained import PretrainedGenerator
 from cam_adv.models.normalized import Normalized, normalized
 from cam_adv.models.predictions import BATCH
 from cam_adv.models.weights import file_digest, load_weights
-from cam_adv.runtime.devices import uses_gpu
+from cam_adv.runtime.devices import concurrent_trainings
 from cam_adv.runtime.digest import digest
-from cam_adv.runtime.distributed import require_shared_folder, run_on_all_ranks
 from cam_adv.runtime.source_hash import source_hash, targets_in
 from cam_adv.schema.hardware import HardwareSettings
 from cam_adv.schema.models import (
@@ -43,25 +38,12 @@ from cam_adv.schema.models import (
     VictimSettings,
 )
 from cam_adv.training.classifier import ClassifierModule
-from cam_adv.training.generator_images import write_generator_images
-from cam_adv.training.store import CHECKPOINT, StoreEntry
-from cam_adv.training.trainer import TrainingProgress, make_trainer
+from cam_adv.training.side_by_side import train_side_by_side
+from cam_adv.training.store import StoreEntry
+from cam_adv.training.train import TrainSpec, get_or_train
 
 WEIGHT_FILES = frozenset({"weights", "encoder_weights", "decoder_weights", "file", "path"})
 """Keys of a decoder's config that say where its weights are."""
-
-
-@dataclass(frozen=True)
-class TrainSpec:
-    """The training of a network: the module that trains it, the images, the store's entry, and the settings."""
-
-    module: LightningModule
-    splits: ImageSplits
-    entry: StoreEntry
-    epochs: int
-    batch_size: int
-    seed: int
-    augmentation: Augmentation
 
 
 @dataclass(frozen=True)
@@ -116,25 +98,28 @@ class ModelZoo:
         )
 
     def prepare(self, models: Sequence[ModelHandle], retrain: bool) -> None:
-        """Load the weights of the models in the store, then train the others.
+        """Load the weights of the models in the store, then train the others, `hardware.trainings` at a time.
 
         All files are read before the first training, so that a damaged one is reported early.
 
         Args:
             retrain: train all models that are older than the run.
         """
-        trainings = [(model.title, model.training) for model in models if model.training is not None]
+        trainings = [model.training for model in models if model.training is not None]
         since = self.start_time if retrain else 0.0
         missing = []
-        for title, training in trainings:
+        for training in trainings:
             if training.entry.exists(since):
                 training.entry.load_into(training.module)
                 continue
-            missing.append((title, training))
+            missing.append(training)
             if not retrain:
                 training.entry.check_interrupted(training.module)
-        for title, training in missing:
-            training.entry.get_or_train(partial(self._train, title, training), since)
+        side_by_side = min(concurrent_trainings(self.hardware), len(missing))
+        if side_by_side > 1:
+            train_side_by_side(sorted(missing, key=_length, reverse=True), since, side_by_side)
+        for training in missing:
+            get_or_train(training, since)
             training.entry.load_into(training.module)
         for model in models:
             model.network.eval().requires_grad_(False)
@@ -264,6 +249,7 @@ class ModelZoo:
             title=f"{role} {name}",
             network=network,
             training=TrainSpec(
+                title=f"{role} {name}",
                 module=module,
                 splits=self.splits,
                 entry=StoreEntry(self.store, f"{role}-{name}-{self.dataset}", recipe),
@@ -271,42 +257,14 @@ class ModelZoo:
                 batch_size=training.batch_size,
                 seed=settings.seed,
                 augmentation=Augmentation(**training.augmentation.model_dump()),
+                hardware=self.hardware,
             ),
         )
 
-    def _train(self, title: str, training: TrainSpec, folder: Path) -> dict[str, float]:
-        """Train in `folder`, resuming from the checkpoint of an interrupted training there; the test metrics."""
-        path = folder / CHECKPOINT
-        checkpoint = path if path.exists() else None
-        if uses_gpu(self.hardware) or not has_batch_statistics(training.module):
-            return run_on_all_ranks(self._fit, title, training, folder, checkpoint, self.hardware)
-        # PyTorch synchronises batch statistics between GPUs only: on several CPUs the result would be another one.
-        single = self.hardware.model_copy(update={"devices": 1, "nodes": 1})
-        return self._fit(title, training, folder, checkpoint, single)
 
-    def _fit(
-        self, title: str, training: TrainSpec, folder: Path, checkpoint: Path | None, hardware: HardwareSettings
-    ) -> dict[str, float]:
-        """This rank's part of a training; the test metrics."""
-        require_shared_folder(folder)
-        trainer = make_trainer(
-            hardware,
-            max_epochs=training.epochs,
-            reload_dataloaders_every_n_epochs=1,
-            logger=TensorBoardLogger(folder, name="", version="", default_hp_metric=False),
-            callbacks=[
-                ModelCheckpoint(folder, filename=Path(CHECKPOINT).stem, enable_version_counter=False),
-                TrainingProgress(title),
-            ],
-        )
-        data = ImageDataModule(training.splits, training.batch_size, training.seed, training.augmentation)
-        training.module.train()
-        trainer.fit(training.module, data, ckpt_path=checkpoint, weights_only=True)
-        (metrics,) = trainer.test(training.module, data, verbose=False)
-        network = training.module.network
-        if isinstance(network, Generator) and trainer.is_global_zero:
-            write_generator_images(network.eval(), training.splits.validation.images, folder)
-        return {name.removeprefix("test/"): value for name, value in metrics.items()}
+def _length(training: TrainSpec) -> tuple[bool, int]:
+    """A measure of how long a training takes: a generator's takes longest."""
+    return isinstance(training.module.network, Generator), training.steps
 
 
 def _given(settings: VictimSettings) -> dict[str, Any]:
@@ -335,10 +293,3 @@ def _without_files(target: Any) -> Any:
         return target
     kept = {key: value for key, value in target.items() if not (key in WEIGHT_FILES and isinstance(value, str))}
     return {key: _without_files(value) for key, value in kept.items()}
-
-
-def has_batch_statistics(module: nn.Module) -> bool:
-    """Whether a network has layers of batch normalisation, other than those of a decoder that is frozen."""
-    generators = [part for part in module.modules() if isinstance(part, PretrainedGenerator)]
-    frozen = {part for generator in generators for part in generator.decoder.modules()}
-    return any(isinstance(part, _BatchNorm) and part not in frozen for part in module.modules())

@@ -11,13 +11,14 @@ from torch.nn import functional
 from cam_adv.errors import UserError
 from cam_adv.models.generators.base import BernoulliGenerator, Generator
 from cam_adv.models.generators.svae import bernoulli_nats
+from cam_adv.runtime.transfer import to_device
 from cam_adv.schema.fields import Count, NotNegative, Positive
 from cam_adv.schema.models import GeneratorTraining
-from cam_adv.training.check_finite import check_finite
 from cam_adv.training.discriminator_loss import discriminator_loss
 from cam_adv.training.feature_loss import FeatureLoss
 from cam_adv.training.one_cycle import cycle_in_each_phase
 from cam_adv.training.step_generator import step_generator
+from cam_adv.training.training_module import TrainingModule
 
 Pixels = Literal["bernoulli", "laplace"]
 
@@ -59,7 +60,7 @@ class SVAEGANTraining(GeneratorTraining):
         return SVAEGAN(network, seed=seed, **self.model_dump(exclude={"batch_size", "augmentation"}))
 
 
-class SVAEGAN(LightningModule):
+class SVAEGAN(TrainingModule):
     """Tang et al. 2019: first J = J_KL + J_2 + J_dec (eq. 6), then the latent discriminator.
 
     In the first `svae_epochs` the encoder, the decoder and f2 minimise the mean over images of
@@ -116,9 +117,7 @@ class SVAEGAN(LightningModule):
             terms = self._objective(images, labels, generator)
         else:
             terms = self._discriminator_objective(images, generator)
-        check_finite(self, {f"train/{name}": value for name, value in terms.items()})
-        for name, value in terms.items():
-            self.log(f"train/{name}", value.detach(), on_step=False, on_epoch=True, batch_size=len(labels))
+        self.record("train", terms)
         return terms["objective"]
 
     def _objective(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
@@ -147,7 +146,7 @@ class SVAEGAN(LightningModule):
     def _discriminator_objective(self, images: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         with torch.no_grad():
             encoded = self.network.encode(images).sample(generator)
-        prior = torch.randn(encoded.shape, generator=generator).to(encoded)
+        prior = to_device(torch.randn(encoded.shape, generator=generator), encoded.device)
         objective, accuracy = discriminator_loss(self.network.discriminator, prior, encoded)
         return {"objective": objective, "discriminator_loss": objective, "discriminator_accuracy": accuracy}
 
@@ -166,7 +165,7 @@ class SVAEGAN(LightningModule):
             "kl_nats": posterior.kl_to_prior().mean(),
             "f2_accuracy": (logits.argmax(dim=1) == labels).float().mean(),
         }
-        check_finite(self, {f"{part}/{name}": value for name, value in figures.items()})
+        self.record(part, figures)
         for name, value in figures.items():
             self.log(f"{part}/{name}", value, batch_size=len(labels), prog_bar=True)
 

@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from cam_adv.runtime import distributed as processes
 from cam_adv.runtime.devices import gpu_index, uses_gpu
+from cam_adv.runtime.start_method import use_known_start_method
 from cam_adv.schema.hardware import HardwareSettings
 from cam_adv.training.checkpoints import AtomicCheckpointIO
 from cam_adv.training.compilation import Compilation
@@ -65,11 +66,17 @@ def _start() -> dict[str, Any]:
         return {"cluster_environment": current_group.environment}
     # Lightning leaves the port of the last group of processes in the environment; a second use may collide.
     os.environ.pop("MASTER_PORT", None)
+    use_known_start_method()
     return {"cluster_environment": LightningEnvironment(), "start_method": "spawn"}
 
 
 class TrainingProgress(Callback):
-    """One progress bar for a whole training: epochs done, and the latest validation metrics."""
+    """One progress bar for a whole training: epochs done, and the latest validation metrics.
+
+    line: of the terminal, counted from the cursor; processes that train side by side have one each.
+    """
+
+    line: ClassVar[int | None] = None
 
     def __init__(self, title: str) -> None:
         self.title = title
@@ -80,6 +87,7 @@ class TrainingProgress(Callback):
             initial=trainer.current_epoch,
             desc=self.title,
             unit="epoch",
+            position=self.line,
             disable=not trainer.is_global_zero,
         )
 

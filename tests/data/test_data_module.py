@@ -1,11 +1,12 @@
 """Splits, batches and digests, on images that are identified by their pixels."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from cam_adv.data.data_module import Augmentation, BatchLoader
+from cam_adv.data.data_module import Augmentation, BatchLoader, ImageDataModule
 from cam_adv.data.splits import LabelledImages, split, stratified_indices
 from cam_adv.errors import UserError
 
@@ -160,6 +161,17 @@ class TestBatchLoader:
             order, expected = pooled.argsort(), labels.argsort()
             assert torch.equal(pooled[order], labels[expected])
             assert torch.allclose(torch.cat([part[0] for part in parts])[order], images[expected], atol=1e-6)
+
+
+def test_data_module_copies_each_part_to_the_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = ImageDataModule(split(numbered([9, 9]), None, ("a", "b"), 0.2, 0.2, seed=0), 4, seed=0)
+    strategy = SimpleNamespace(root_device=torch.device("meta"))
+    monkeypatch.setattr(
+        data, "trainer", SimpleNamespace(strategy=strategy, current_epoch=0, global_rank=0, world_size=1)
+    )
+    for loader in (data.train_dataloader, data.val_dataloader, data.test_dataloader):
+        assert loader().data.images.is_meta
+        assert loader().data is loader().data
 
 
 class TestDigest:

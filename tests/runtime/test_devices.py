@@ -1,6 +1,7 @@
 """The choice of a device: locks between processes, and hardware that is refused before a run."""
 
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -120,6 +121,23 @@ class TestDevices:
         assert devices.main_device(hardware("hardware=gpu")) == torch.device("cuda", 0)
         assert devices.main_device(hardware("hardware=cpu")) == torch.device("cpu")
 
+    @pytest.mark.parametrize(
+        ("overrides", "number"),
+        [
+            (["hardware=gpu"], 4),
+            (["hardware=auto"], 4),
+            (["hardware=gpu", "hardware.trainings=7"], 7),
+            (["hardware=multi_gpu"], 1),
+            (["hardware=cpu"], 1),
+            (["hardware=cpu", "hardware.trainings=2"], 2),
+        ],
+    )
+    def test_concurrent_trainings_auto_is_four_on_one_gpu(
+        self, four_gpus: None, monkeypatch: pytest.MonkeyPatch, overrides: list[str], number: int
+    ) -> None:
+        monkeypatch.setattr(os, "cpu_count", lambda: 8)
+        assert devices.concurrent_trainings(hardware(*overrides)) == number
+
     def test_main_device_idle_without_acquire_raises(self, four_gpus: None) -> None:
         with pytest.raises(ValueError, match="no device was acquired"):
             devices.main_device(hardware("hardware=free_gpu"))
@@ -141,6 +159,7 @@ REFUSED_WITH_FOUR_GPUS = [
     (["hardware=free_gpu", "hardware.devices=2"], "need a strategy for several processes"),
     (["hardware=multi_gpu", "hardware.device=idle"], "hardware.device=idle chooses one GPU, but hardware.devices=2"),
     (["hardware=multi_gpu", "hardware.device=1"], "hardware.device=1 chooses one GPU, but hardware.devices=2"),
+    (["hardware=multi_gpu", "hardware.trainings=3"], "hardware.trainings=3 trains several models on one device"),
 ]
 
 

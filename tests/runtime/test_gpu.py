@@ -52,7 +52,7 @@ class TestCommandOnGpu:
         ["hardware=gpu"],
         ["hardware=gpu", "hardware.precision=bf16-mixed", "attack=type1_cam"],
         ["hardware=free_gpu", "hardware.precision=16-mixed", "attack.batch_size=auto"],
-        ["hardware=gpu", "hardware.compile=true"],
+        ["hardware=gpu", "hardware.compile=true", "hardware.trainings=1"],
     )
 
     @pytest.mark.parametrize("choice", CHOICES, ids=" ".join)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,10 +16,49 @@ from cam_adv.errors import UserError
 from cam_adv.models.victims import MLP
 from cam_adv.training.model_zoo import ModelZoo
 from cam_adv.training.store import CHECKPOINT
+from cam_adv.training.training_module import CHECK_INTERVAL, TrainingModule
 
-pytestmark = pytest.mark.slow
+
+class TestTrainingModule:
+    @pytest.fixture
+    def module(self, monkeypatch: pytest.MonkeyPatch) -> TrainingModule:
+        """At step 40 of a training without checkpoints."""
+        module = TrainingModule()
+        monkeypatch.setattr(
+            module, "_trainer", SimpleNamespace(global_step=40, current_epoch=2, checkpoint_callback=None)
+        )
+        return module
+
+    def test_first_infinite_term_raises_after_an_interval(self, module: TrainingModule) -> None:
+        for batch in range(CHECK_INTERVAL - 1):
+            module.trainer.global_step = 40 + batch  # type: ignore[misc]
+            module.record("train", {"a": torch.tensor(1.0), "b": torch.tensor(torch.inf if batch >= 7 else 0.0)})
+        with pytest.raises(
+            UserError, match="train/b is inf at step 47 of a training, in epoch 2; there is no checkpoint"
+        ):
+            module.record("train", {"a": torch.tensor(1.0), "b": torch.tensor(0.0)})
+
+    @pytest.mark.parametrize("end", ["on_train_epoch_end", "on_validation_epoch_end", "on_test_epoch_end"])
+    def test_nan_raises_at_the_end_of_an_epoch(self, module: TrainingModule, end: str) -> None:
+        module.record("test", {"loss": torch.tensor(torch.nan)})
+        with pytest.raises(UserError, match="test/loss is nan at step 40"):
+            getattr(module, end)()
+
+    def test_averages_of_the_training_terms_are_logged_for_each_epoch(
+        self, module: TrainingModule, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        logged: dict[str, float] = {}
+        monkeypatch.setattr(module, "log", lambda name, value: logged.update({name: value.item()}))
+        for values in ([1.0, 2.0, 6.0], [5.0]):
+            for value in values:
+                module.record("train", {"loss": torch.tensor(value)})
+                module.record("validation", {"loss": torch.tensor(100.0)})
+            module.on_validation_epoch_end()
+            module.on_train_epoch_end()
+            assert logged == {"train/loss": sum(values) / len(values)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("role", "term"), [("victim", "train/loss"), ("generator", "train/objective")])
 def test_diverged_training_is_reported_with_its_step(
     command: Callable[..., CommandResult], tiny: list[str], role: str, term: str
@@ -43,6 +83,7 @@ class NaNFromStep60(MLP):
         return super().forward(images) * (torch.nan if self.steps > 60 else 1)
 
 
+@pytest.mark.slow
 def test_last_finite_checkpoint_is_kept(settings: Settings, splits: ImageSplits, tmp_path: Path) -> None:
     own = ["model/victim=own", f"model.victim.network._target_={__name__}.NaNFromStep60"]
     victim = settings_from(compose(own)).model.victim

@@ -18,7 +18,8 @@ from cam_adv.models.generators.pretrained import PretrainedGenerator
 from cam_adv.models.generators.svae import SVAE
 from cam_adv.training.discriminator_loss import discriminator_loss
 from cam_adv.training.latent_heads import LatentHeads, LatentHeadsTraining
-from cam_adv.training.model_zoo import ModelHandle, ModelZoo, has_batch_statistics
+from cam_adv.training.model_zoo import ModelHandle, ModelZoo
+from cam_adv.training.train import has_batch_statistics
 
 SIZE = (16, 16)
 

@@ -16,8 +16,9 @@ from cam_adv.config.compose import settings_from
 from cam_adv.config.settings import Settings
 from cam_adv.data.splits import ImageSplits
 from cam_adv.errors import UserError
-from cam_adv.training.model_zoo import ModelHandle, ModelZoo, TrainSpec
+from cam_adv.training.model_zoo import ModelHandle, ModelZoo
 from cam_adv.training.store import CHECKPOINT
+from cam_adv.training.train import TrainSpec
 
 State = dict[str, Tensor]
 

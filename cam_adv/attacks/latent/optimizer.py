@@ -22,7 +22,7 @@ class OptimizationTrace:
     score: `(N,)`, of the final variables; see `candidate_score`.
     start: `(N,)`, the index of the attack's start.
     steps: `(N,)`, the step at which the final variables were found, counted from the first start.
-    diverged: `(N,)`, whether the objective or its gradient was NaN or infinite; such a sample returns its best before.
+    diverged: `(N,)`, whether the objective or its gradient was NaN or infinite; the best before is then returned.
     path: `(N, F, V)`, variables at the recorded steps; the last are the final ones.
     terms: name → `(N, F)`, terms of the objective and k along the path.
     """

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from cam_adv.runtime.transfer import to_device
+
 
 @dataclass(frozen=True)
 class Posterior:
@@ -17,7 +19,7 @@ class Posterior:
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """One reparametrised draw z = mean + std·eps, `(N, D)`."""
         eps = torch.randn(self.mean.shape, generator=generator, dtype=self.mean.dtype)
-        return self.mean + self.std * eps.to(self.mean.device)
+        return self.mean + self.std * to_device(eps, self.mean.device)
 
     def kl_to_prior(self) -> Tensor:
         """KL(q(z|x) || N(0, I)) of each image in nats, `(N,)`, in closed form."""
