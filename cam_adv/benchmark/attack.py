@@ -96,7 +96,7 @@ def memory_scaling(_: int) -> Comparison:
 def repeated_selection(context: StudyContext, count: int) -> Selection:
     """Correctly classified test images, repeated from the first one if there are too few."""
     test = context.splits.test
-    correct = batched_apply(context.victim, test.images, torch.device("cpu")).argmax(dim=1) == test.labels
+    correct = context.correct(test)
     distinct = min(count, int(correct.sum()))
     selection = select(test.labels, correct, context.splits.num_classes, distinct, None, "random", 0)
     rows = torch.arange(count) % len(selection)

@@ -17,6 +17,7 @@ from cam_adv.attacks.latent.recorded_steps import CUDAGraphRecorder
 from cam_adv.attacks.runner import run_attack
 from cam_adv.benchmark.attack import BareParts, latent_attack, repeated_selection, selected_images
 from cam_adv.benchmark.machine import count_flops, matmul_flops_per_second, peak_memory
+from cam_adv.errors import UserError
 from cam_adv.metrics.success import type1_verdict
 from cam_adv.runtime.atomic_files import write_json
 from cam_adv.studies.context import StudyContext
@@ -88,7 +89,9 @@ def time_commands(overrides: list[str], outputs: Path) -> Iterator[Figure]:
 
     def run() -> float:
         start = time.perf_counter()
-        subprocess.run([*COMMAND, *overrides], capture_output=True, check=True)
+        done = subprocess.run([*COMMAND, *overrides], capture_output=True, text=True)
+        if done.returncode:
+            raise UserError(f"cam-adv {' '.join(overrides)} failed: {done.stderr.strip()}", "Run it by itself.")
         return time.perf_counter() - start
 
     yield Figure("cam-adv, the first time", run(), "s")
@@ -157,9 +160,9 @@ def _attack(context: StudyContext, images: int, device: torch.device) -> Iterato
 
 def _agreement(overrides: list[str], images: int) -> Iterator[Figure]:
     """How many verdicts of an attack on this device are those of the CPU."""
-    verdicts = []
+    verdicts, others = [], [override for override in overrides if not override.startswith("hardware")]
     for hardware in ("gpu", "cpu"):
-        context = load(*overrides, f"hardware={hardware}")
+        context = load(*others, f"hardware={hardware}")
         selection = repeated_selection(context, images)
         x, y, target = selected_images(context, selection, context.device)
         result = context.run_attack(context.bind(), selection)

@@ -62,7 +62,7 @@ def digests(overrides: Sequence[str]) -> dict[str, str]:
     selection = Selection(torch.arange(3), torch.zeros(3, dtype=torch.long), torch.ones(3, dtype=torch.long))
     for name in ATTACKS:
         attack = settings_from(compose([*overrides, f"attack={name}"])).attack
-        found[name] = runner._digest(BoundAttack(attack, networks), splits.test, selection, "32-true")
+        found[name] = runner._digest(BoundAttack(attack, networks), splits.test, selection, "32-true", 128)
     return found
 
 
@@ -182,7 +182,7 @@ def test_edit_of_own_penalty_renews_digest_of_the_attack(tmp_path: Path, monkeyp
 
     def digest() -> str:
         forget_sources()
-        return runner._digest(attack, images, selection, "32-true")
+        return runner._digest(attack, images, selection, "32-true", 128)
 
     first = digest()
     (tmp_path / "own_penalty.py").write_text(f"# A comment\n{code}")

@@ -11,6 +11,10 @@ import torch
 log = logging.getLogger(__name__)
 
 
+WAITED = "called a synchronizing"
+"""PyTorch's warning of an operation that waits. It also warns, once, that it does not find all of them."""
+
+
 class Recorder(Protocol):
     """Records the operations of a function of tensors that are always in the same memory."""
 
@@ -39,7 +43,7 @@ class CUDAGraphRecorder:
                 work()
             finally:
                 torch.cuda.set_sync_debug_mode(before)
-        return any("synchronizing" in str(warning.message) for warning in caught)
+        return any(WAITED in str(warning.message) for warning in caught)
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         """See `Recorder.record`."""
