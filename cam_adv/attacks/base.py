@@ -46,6 +46,11 @@ class AttackModels(nn.Module):
         self.real = real
         self.train_images = train_images
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether a network is compiled (`hardware.compile`)."""
+        return any(part._compiled_call_impl is not None for part in self.modules())
+
 
 class Attack(Component):
     """An attack of Type I or II. Its fields are the keys of `conf/attack/<name>.yaml`.

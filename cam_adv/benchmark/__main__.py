@@ -12,6 +12,7 @@ from rich.table import Table
 from cam_adv.benchmark import attack, cam, clever, gpu, pgd, start_up, training
 from cam_adv.benchmark.isolated import IsolatedRun, run_isolated
 from cam_adv.benchmark.machine import matmul_flops_per_second
+from cam_adv.benchmark.readme import cases_table, write_into
 from cam_adv.errors import UserError
 from cam_adv.runtime.atomic_files import write_json
 
@@ -20,7 +21,12 @@ FILE_WIDTH = 180
 """Width of the table in characters if the output is not a terminal."""
 
 CASES = {
-    "attack": (attack.seconds_per_success, attack.tang2018_step, attack.type1_step),
+    "attack": (
+        attack.seconds_per_success,
+        attack.seconds_per_fast_success,
+        attack.tang2018_step,
+        attack.type1_step,
+    ),
     "scaling": (attack.scaling_in_images, attack.scaling_in_steps, attack.memory_scaling),
     "training": (
         training.svae_vs_bare_loop,
@@ -53,10 +59,11 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m cam_adv.benchmark", description=main.__doc__)
     choices = f"any of {', '.join(CASES)}; all by default. Or gpu, and overrides of the config such as dataset=mnist"
     parser.add_argument("groups", nargs="*", help=choices)
+    parser.add_argument("--readme", type=Path, help="a README whose table is replaced by what was measured")
     parser.add_argument("--quick", action="store_true", help="fewer repeats, and only cases faster than a minute")
     arguments = parser.parse_args()
     if arguments.groups[:1] == ["gpu"]:
-        gpu.main(arguments.groups[1:])
+        gpu.main(arguments.groups[1:], arguments.readme)
         return
     if unknown := set(arguments.groups) - CASES.keys():
         parser.error(f"there is no group {', '.join(sorted(unknown))}: choose from {', '.join(CASES)}, gpu")
@@ -76,6 +83,8 @@ def main() -> None:
         )
         rows.append(_row(run, matmul_rate))
     write_json(Path("benchmark.json"), rows)
+    if arguments.readme:
+        write_into(arguments.readme, "benchmark", cases_table(rows, matmul_rate))
     console = Console()
     (console if console.is_terminal else Console(width=FILE_WIDTH)).print(_table(rows, matmul_rate))
 

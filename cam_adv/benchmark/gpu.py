@@ -17,6 +17,7 @@ from cam_adv.attacks.latent.recorded_steps import CUDAGraphRecorder
 from cam_adv.attacks.runner import run_attack
 from cam_adv.benchmark.attack import BareParts, latent_attack, repeated_selection, selected_images
 from cam_adv.benchmark.machine import count_flops, matmul_flops_per_second, peak_memory
+from cam_adv.benchmark.readme import device_table, write_into
 from cam_adv.errors import UserError
 from cam_adv.metrics.success import type1_verdict
 from cam_adv.runtime.atomic_files import write_json
@@ -61,11 +62,12 @@ class Figure:
     unit: str
 
 
-def main(overrides: list[str]) -> None:
+def main(overrides: list[str], readme: Path | None) -> None:
     """Measure, print each figure as it comes, and write all of them.
 
     Args:
         overrides: of every command, such as dataset=mnist.
+        readme: whose table is replaced.
     """
     on_gpu = torch.cuda.is_available()
     device, sizes = (torch.device("cuda"), GPU) if on_gpu else (torch.device("cpu"), CPU)
@@ -77,7 +79,10 @@ def main(overrides: list[str]) -> None:
         for figure in chain(time_commands(own, Path(outputs)), measure(own, device, sizes)):
             print(f"{figure.name}: {figure.value:.4g} {figure.unit}".rstrip(), flush=True)
             figures.append(figure)
-    write_json(FILE, {"device": name, "torch": torch.__version__, "figures": [asdict(one) for one in figures]})
+    rows = [asdict(one) for one in figures]
+    write_json(FILE, {"device": name, "torch": torch.__version__, "figures": rows})
+    if readme:
+        write_into(readme, "benchmark gpu", device_table(rows, f"{name}, torch {torch.__version__}"))
 
 
 def time_commands(overrides: list[str], outputs: Path) -> Iterator[Figure]:

@@ -76,7 +76,7 @@ class LatentAttack(Attack):
     early_stop_prob: a sample that meets the victim's criterion stops once its score is at least the log of this: the
         proxies' probability of the perceived label, less what the density and the CAM cost (`candidate_score`).
     restart_below_prob: the next start is tried where the score is below the log of this.
-    cuda_graphs: on a GPU, repeat steps as recorded CUDA graphs; see `RecordedSteps`.
+    cuda_graphs: on a GPU, repeat steps as recorded CUDA graphs (`RecordedSteps`), unless networks are compiled.
     weights: of the terms of the objective.
     penalty: the schedule of the multiplier k; see `cam_adv.attacks.latent.penalty`.
     """
@@ -217,7 +217,7 @@ class LatentAttack(Attack):
                 partial(_projected, space, generator.with_class(mean, perceived_label[rows])),
                 penalty,
                 self,
-                pace_on(x.device, self.cuda_graphs),
+                pace_on(x.device, self.cuda_graphs and not models.is_compiled),
                 partial(_shifted, on_step, steps_before),
             )
             trace = trace.with_start(number, steps_before)
