@@ -102,7 +102,8 @@ def time_commands(overrides: list[str], outputs: Path) -> Iterator[Figure]:
     yield Figure("cam-adv, the first time", run(), "s")
     for metrics in sorted((outputs / "models").glob(f"*/{METRICS}")):
         began = min(float(file.name.split(".")[3]) for file in metrics.parent.glob("events.out.tfevents.*"))
-        yield Figure(f"of it the training of {metrics.parent.name}", metrics.stat().st_mtime - began, "s")
+        name = metrics.parent.name.rpartition("-")[0]  # without the digest
+        yield Figure(f"of it the training of {name}", metrics.stat().st_mtime - began, "s")
     yield Figure("cam-adv, the second time", run(), "s")
 
 

@@ -36,7 +36,7 @@ def vs_torchattacks(repeats: int) -> Comparison:
     """torchattacks, which is no dependency: it pins old packages, and installs a broken one."""
     network, images, y = _network_images_and_labels()
     with baseline_package("torchattacks", "pip install --no-deps torchattacks"):
-        from torchattacks.attacks.pgd import PGD  # type: ignore[import-not-found]
+        from torchattacks.attacks.pgd import PGD  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     attack = PGD(network, eps=EPS, alpha=STEP_SIZE, steps=STEPS, random_start=False)
 
