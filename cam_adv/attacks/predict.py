@@ -110,8 +110,9 @@ class AttackDataModule(LightningDataModule):
 
     def results(self) -> AttackResult:
         """The results of all batches in order, once all files exist."""
-        files = [batch_file(self.folder, number) for number in self.numbers()]
-        return concatenate([AttackResult.from_tensors(load_tensors(file)) for file in files])
+        files = (batch_file(self.folder, number) for number in self.numbers())
+        parts = (AttackResult.from_tensors(load_tensors(file)) for file in files)
+        return concatenate(parts, len(self.selection))
 
     @property
     def _attached_trainer(self) -> Trainer:

@@ -1,6 +1,6 @@
 """What an attack returns."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -73,7 +73,18 @@ class AttackResult:
         return cls(**columns, terms=terms)
 
 
-def concatenate(results: Sequence[AttackResult]) -> AttackResult:
-    """The rows of several results, one after the other."""
-    columns = [result.tensors() for result in results]
-    return AttackResult.from_tensors({name: torch.cat([one[name] for one in columns]) for name in columns[0]})
+def concatenate(results: Iterable[AttackResult], count: int) -> AttackResult:
+    """The rows of several results, one after the other; each result is only needed until the next one is.
+
+    Args:
+        count: of all rows.
+    """
+    columns: dict[str, Tensor] = {}
+    done = 0
+    for result in results:
+        for name, rows in result.tensors().items():
+            if name not in columns:
+                columns[name] = rows.new_empty((count, *rows.shape[1:]))
+            columns[name][done : done + len(rows)] = rows
+        done += len(result)
+    return AttackResult.from_tensors(columns)

@@ -109,7 +109,7 @@ def _table(rows: list[dict[str, Any]], matmul_rate: float) -> Table:
     for row in rows:
         ours, theirs = (f"{row[name]:.3g} {row['unit']}" for name in ("ours", "theirs"))
         spread = f"{row['low']:.3g} to {row['high']:.3g}"
-        target = "" if row["target_speedup"] is None else f"{row['target_speedup']:.2g}"
+        target = "" if row["target_speedup"] is None else f"{row['target_speedup']:.3g}"
         flops = ""
         if row["flops_per_second"] is not None:
             flops = f"{row['flops_per_second'] / 1e9:.0f} ({row['share_of_matmul_rate']:.0%})"

@@ -43,7 +43,7 @@ def _case(row: Mapping[str, Any]) -> list[str]:
     ratio = f"{row['speedup']:.3g}"
     if row["low"] != row["high"]:
         ratio += f" ({row['low']:.3g} to {row['high']:.3g})"
-    target = "" if row["target_speedup"] is None else f"{row['target_speedup']:.2g}"
+    target = "" if row["target_speedup"] is None else f"{row['target_speedup']:.3g}"
     share = "" if row["share_of_matmul_rate"] is None else f"{row['share_of_matmul_rate']:.0%}"
     return [row["case"], row["baseline"], f"{row['ours']:.3g} {row['unit']}", ratio, target, share]
 

@@ -65,7 +65,7 @@ def test_from_tensors_without_a_column_raises(result: AttackResult) -> None:
 def test_concatenate_joins_slices(result: AttackResult) -> None:
     assert len(result) == 3
     assert len(result[1:]) == 2
-    assert_equal(concatenate([result[:1], result[1:]]), result)
+    assert_equal(concatenate([result[:1], result[1:]], len(result)), result)
 
 
 def test_trace_points_is_the_number_of_recorded_steps(result: AttackResult) -> None:

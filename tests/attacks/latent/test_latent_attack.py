@@ -145,7 +145,7 @@ def test_result_of_an_image_does_not_depend_on_its_batch(name: str, changes: dic
     bound = bind(make_attack(name, **changes))
     whole = bound(images(), Y, TARGET)
     parts = [bound(images()[row : row + 1], Y[[row]], TARGET[[row]]) for row in range(5)]
-    for field, value in concatenate(parts).tensors().items():
+    for field, value in concatenate(parts, 5).tensors().items():
         assert torch.allclose(whole.tensors()[field], value, atol=1e-9, rtol=1e-9), field
 
 
