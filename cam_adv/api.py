@@ -1,5 +1,6 @@
 """The package from Python: run a study, or load its images, trained models and attacks in a notebook."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import mkdtemp
@@ -22,6 +23,8 @@ from cam_adv.runtime.devices import acquire_device
 from cam_adv.runtime.hardware_check import check_hardware
 from cam_adv.studies.context import StudyContext
 from cam_adv.training.model_zoo import ModelZoo
+
+log = logging.getLogger(__name__)
 
 
 def load(*overrides: str) -> StudyContext:
@@ -79,6 +82,8 @@ def run_study(settings: Settings, folder: Path, config: str, overrides: Mapping[
         if models := context.prepare():
             print_models(models)
         objective = settings.study.run(context)
+    if failed := context.drawing.failed:
+        print(f"Not drawn, for the reasons above: {', '.join(failed)}. All numbers are in {folder}.")
     print_paths(folder, settings.outputs)
     return objective
 
@@ -104,6 +109,7 @@ def _load_splits(settings: Settings) -> tuple[Settings, ImageSplits]:
     Raises:
         UserError: the images can't be read, or do not have the classes that the settings name.
     """
+    log.info("Reading %s.", settings.dataset.name)
     splits = load_dataset(settings.dataset)
     settings = settings.with_class_numbers(splits.class_names)
     settings.check_classes(splits.num_classes)

@@ -21,6 +21,7 @@ from cam_adv.config.user_configs import add_user_configs
 from cam_adv.errors import UserError
 from cam_adv.runtime.run_dir import CONFIG, check_resumable, check_resume_target, is_finished, lock
 from cam_adv.runtime.shutdown import describe_os_error, graceful_shutdown
+from cam_adv.runtime.standard_streams import protect_standard_streams
 from cam_adv.sweep import launchers
 from cam_adv.sweep.callback import report_on_exit
 from cam_adv.sweep.record import JOB_FILE, JobRecord
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 @hydra.main(config_path="pkg://cam_adv.conf", config_name="config", version_base="1.3")
 def _task(config: DictConfig) -> float | None:
+    protect_standard_streams()  # a launcher may have started this process
     job = HydraConfig.get()
     in_sweep, folder = job.mode == RunMode.MULTIRUN, Path(job.runtime.output_dir)
     try:
@@ -68,6 +70,7 @@ def _study(config: DictConfig, folder: Path, in_sweep: bool) -> float | None:
 
 def main() -> None:
     """Run Hydra's command line; an error that the user can correct ends with two sentences and exit code 2."""
+    protect_standard_streams()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises to here instead of printing and exiting
     sys.path.append(str(Path.cwd()))  # the user's own classes may be in the folder where the command is started
     add_user_configs()

@@ -15,3 +15,9 @@ class UserError(Exception):
     def __reduce__(self) -> tuple[type["UserError"], tuple[str, str]]:
         # Without this, unpickling in another process would call UserError with the joined message alone.
         return type(self), (self.what, self.remedy)
+
+
+def in_one_line(error: Exception) -> str:
+    """The sentences of a `UserError`, or the kind and the message of any other error, as one line."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}".removesuffix(": ")

@@ -8,7 +8,6 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from safetensors import SafetensorError
 from torch import nn
-from tqdm import tqdm
 
 from cam_adv.attacks.base import BoundAttack
 from cam_adv.attacks.result import AttackResult, concatenate
@@ -16,6 +15,7 @@ from cam_adv.data.pixels import to_unit_range
 from cam_adv.data.selection import Selection
 from cam_adv.data.splits import LabelledImages
 from cam_adv.errors import UserError
+from cam_adv.runtime.progress import Progress
 from cam_adv.runtime.tensor_files import load_tensors, save_tensors
 
 Batch = tuple[int, torch.Tensor, torch.Tensor, torch.Tensor]
@@ -50,28 +50,36 @@ class AttackModule(LightningModule):
         """The networks that `hardware.compile` compiles."""
         return self.attack.networks
 
+    @property
+    def steps(self) -> int:
+        """The largest number of steps that a batch takes."""
+        return self.attack.attack.steps_per_init * len(self.attack.attack.start_names)
+
+    def on_predict_start(self) -> None:
+        batches = self.trainer.predict_dataloaders
+        assert isinstance(batches, BatchShard)  # see AttackDataModule.predict_dataloader
+        title, shown = f"attack {self.attack.attack.name}", self.trainer.is_global_zero
+        self.progress = Progress(title, self.steps * len(batches), "steps", shown=shown)
+
+    def on_predict_end(self) -> None:
+        self.progress.close()
+
     def predict_step(self, batch: Batch, batch_index: int) -> None:
         number, x, y, target = batch
         started = time.perf_counter()
-        attack = self.attack.attack
-        with tqdm(
-            total=attack.steps_per_init * len(attack.start_names),
-            desc=f"attack, batch {number + 1} of {self.batches}",
-            unit="step",
-            disable=not self.trainer.is_global_zero,
-        ) as bar:
+        before, place = batch_index * self.steps, f"batch {number + 1} of {self.batches}"
 
-            def on_step(step: int, active: int) -> None:
-                bar.set_postfix(active=active, refresh=False)
-                bar.update(step - bar.n)
+        def on_step(step: int, active: int) -> None:
+            self.progress.update(before + step, f"{place}, {active} active")
 
-            try:
-                result = self.attack(x, y, target, on_step)
-            except torch.cuda.OutOfMemoryError as error:
-                raise UserError(
-                    f"A batch of {len(x)} attacked images does not fit into the GPU's memory.",
-                    f"Set attack.batch_size={max(1, len(x) // 2)}, or less.",
-                ) from error
+        try:
+            result = self.attack(x, y, target, on_step)
+        except torch.cuda.OutOfMemoryError as error:
+            raise UserError(
+                f"A batch of {len(x)} attacked images does not fit into the GPU's memory.",
+                f"Set attack.batch_size={max(1, len(x) // 2)}, or less.",
+            ) from error
+        self.progress.update(before + self.steps, place)
         # The processes attack at the same time, so each batch counts for its share of that time.
         seconds = torch.tensor((time.perf_counter() - started) / self.trainer.world_size, dtype=torch.float64)
         save_tensors(result.tensors() | {SECONDS: seconds}, batch_file(self.folder, number))

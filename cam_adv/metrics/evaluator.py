@@ -10,6 +10,7 @@ from cam_adv.data.pixels import to_unit_range
 from cam_adv.models.generators.base import Generator
 from cam_adv.models.judge import Judge
 from cam_adv.models.predictions import BATCH, batched_apply
+from cam_adv.runtime.progress import DELAY, Progress
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Evaluator:
         logits, maps = self._victim(images)
         reading = self.judge.read(images, self.device)
         if codes is None:
-            codes = batched_apply(lambda part: self.generator.invert(part).mean, images, self.device)
+            codes = self._invert(images)
         f2 = batched_apply(lambda part: self.generator.classifier(part).softmax(dim=1), codes, self.device)
         return Predictions(
             victim=logits.softmax(dim=1),
@@ -81,6 +82,16 @@ class Evaluator:
         """G(z) of codes `(N, D)`: images `(N, C, H, W)` in [0, 1]."""
         self.generator.to(self.device)  # see predict
         return batched_apply(self.generator.decode, codes, self.device)
+
+    def _invert(self, images: Tensor) -> Tensor:
+        with Progress("codes of images", len(images), "images", delay=DELAY) as progress:
+
+            def invert(part: Tensor) -> Tensor:
+                mean = self.generator.invert(part).mean
+                progress.advance(len(part))
+                return mean
+
+            return batched_apply(invert, images, self.device)
 
     def _victim(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         head = self.cam_head

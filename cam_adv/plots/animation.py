@@ -22,6 +22,7 @@ from cam_adv.plots.filmstrip import (
     show_cam,
     show_image,
 )
+from cam_adv.plots.save import make_texts_literal
 from cam_adv.runtime.atomic_files import atomic_path
 
 WIDTH, HEIGHT = 5.6, 3.1  # inches
@@ -95,6 +96,7 @@ class Animation:
         self._judge.set(text=frame.judge_text(self.class_names), color=color, weight=weight)
         self._caption.set_text(frame.caption)
         self._progress.set_width(progress)
+        make_texts_literal(self.figure)
 
 
 def write_gif(frames: Sequence[Frame], class_names: Sequence[str], path: Path, milliseconds: int) -> None:

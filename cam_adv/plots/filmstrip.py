@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from cam_adv.data.human_labels import NOTHING
 from cam_adv.models.judge import reading_text
+from cam_adv.plots.fonts import fallbacks
 from cam_adv.plots.page import POINT, Box, page, place_frame, place_image
 from cam_adv.plots.style import GRAY, HEADING_SIZE
 
@@ -103,7 +104,9 @@ def enlarged_residual(residual: Tensor) -> Tensor:
 
 def text_width(text: str, points: float) -> float:
     """The width in inches of one line of text at a font size in points."""
-    return text_to_path.get_text_width_height_descent(text, FontProperties(size=points), False)[0] / 72
+    font = FontProperties(size=points)
+    font.set_family([*font.get_family(), *fallbacks(text)])
+    return text_to_path.get_text_width_height_descent(text, font, False)[0] / 72
 
 
 def image_pixels(image: Tensor) -> np.ndarray:

@@ -4,7 +4,9 @@ from io import BytesIO
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
+from cam_adv.plots.fonts import fallbacks
 from cam_adv.plots.style import DPI
 from cam_adv.runtime.atomic_files import write_atomically
 
@@ -16,5 +18,20 @@ time."""
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG; the file appears whole or not at all."""
     content = BytesIO()
+    make_texts_literal(figure)
     figure.savefig(content, dpi=DPI, format="png", pil_kwargs={"compress_level": COMPRESSION})
     write_atomically(path, content.getvalue())
+
+
+def make_texts_literal(figure: Figure) -> None:
+    """Draw every text of a figure as it is, in fonts that have its characters.
+
+    Matplotlib would read what stands between two `$` of a class's name as mathematics, and fail if it is none. The
+    ticks of logarithmic axes, powers of ten, stay mathematics.
+    """
+    logarithmic = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) if axis.get_scale() == "log"]
+    powers = {label for axis in logarithmic for label in axis.get_ticklabels(which="both")}
+    for text in set(figure.findobj(Text)) - powers:
+        text.set_parse_math(False)
+        if families := fallbacks(text.get_text()):
+            text.set_fontfamily(list(dict.fromkeys([*text.get_fontfamily(), *families])))

@@ -47,7 +47,7 @@ def write_events(
     with SummaryWriter(str(folder)) as writer:
         _write_curves(writer, evaluation, attack.steps_per_init)
         _write_images(writer, evaluation, evaluator)
-        write_hparams(writer, hyperparameters, summary)
+        write_hparams(writer, hyperparameters, summary, f"{folder.name} of {folder.parent}")
     write_codes(evaluation, class_names, folder)
 
 
@@ -76,12 +76,12 @@ def _write_curves(writer: SummaryWriter, evaluation: AttackEvaluation, steps: in
     recorded = evenly_spaced(steps, result.trace_points)
     for name, values in result.terms.items():
         for step, median in zip(recorded, values.median(dim=0).values.tolist(), strict=True):
-            writer.add_scalar(f"objective/{name.replace(' ', '_')}", median, step)
+            writer.add_scalar(f"attack/term_{name.replace(' ', '_')}", median, step)
     steps_of_all_starts = steps * (1 + int(result.start.max()))
     for step in evenly_spaced(steps_of_all_starts, len(recorded)):
         for criterion, met in vars(evaluation.verdict).items():
             so_far = (met & (result.steps <= step)).float().mean().item()
-            writer.add_scalar(f"so_far/{criterion}", so_far, step)
+            writer.add_scalar(f"attack/so_far_{criterion}", so_far, step)
 
 
 def _write_images(writer: SummaryWriter, evaluation: AttackEvaluation, evaluator: Evaluator) -> None:
@@ -95,4 +95,4 @@ def _write_images(writer: SummaryWriter, evaluation: AttackEvaluation, evaluator
         "prior_samples": evaluator.decode(prior_codes(evaluator.generator)),
     }
     for name, images in grids.items():
-        writer.add_image(f"pictures/{name}", make_grid(images, padding=0))
+        writer.add_image(f"views/{name}", make_grid(images, padding=0))

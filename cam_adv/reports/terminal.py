@@ -4,11 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from cam_adv.metrics import funnel
 from cam_adv.metrics.intervals import Rate
+from cam_adv.reports.console import console, new_table, print_table
 from cam_adv.runtime.run_dir import BATCHES
 from cam_adv.schema.fields import Kind
 from cam_adv.training.model_zoo import ModelHandle
@@ -25,7 +23,7 @@ CONTROLS = {
 
 def print_models(models: Sequence[ModelHandle]) -> None:
     """Print each model's metrics on the test images, and its folder in the store."""
-    table = Table(title="models, on test images", title_justify="left", title_style="bold")
+    table = new_table("models, on test images")
     table.add_column("model")
     table.add_column("metrics")
     table.add_column("folder", overflow="fold")
@@ -36,7 +34,7 @@ def print_models(models: Sequence[ModelHandle]) -> None:
             metrics = model.training.entry.metrics().items()
             text = "  ".join(f"{key} {value:.4g}" for key, value in metrics)
             table.add_row(model.title, text, str(model.training.entry.folder))
-    Console().print(table)
+    print_table(table)
 
 
 def print_attack(
@@ -55,7 +53,7 @@ def print_attack(
     }
     lines |= {text: rates[name] for name, text in CONTROLS.items() if name in rates}
     _print_rates(heading, "over all attempted", lines)
-    Console().print("  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+    console().print("  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
 
 
 def print_agreement(rates: Mapping[str, Rate]) -> None:
@@ -64,21 +62,26 @@ def print_agreement(rates: Mapping[str, Rate]) -> None:
 
 
 def _print_rates(heading: str, first_column: str, rates: Mapping[str, Rate]) -> None:
-    table = Table(title=heading, title_justify="left", title_style="bold")
+    table = new_table(heading)
     table.add_column(first_column)
     table.add_column("rate", justify="right")
     table.add_column("95% interval", justify="right")
     for name, rate in rates.items():
         interval = "" if rate.low == rate.high else f"{rate.low:.1%} to {rate.high:.1%}"
         table.add_row(name, f"{rate.rate:.1%}", interval)
-    Console().print(table)
+    print_table(table)
 
 
 def print_paths(folder: Path, outputs: Path) -> None:
-    """Print the paths of the run's files, and the command that starts TensorBoard."""
+    """Print the paths of the run's files, and the commands that start TensorBoard.
+
+    One for attacks and one for trainings: together they would share colours, and have long names.
+    """
     print(f"results   {folder}")
     for path in sorted(folder.rglob("*")):
         unfinished = folder / BATCHES in path.parents
         if path.suffix in (".html", ".png", ".gif", ".csv", ".json", ".safetensors") and not unfinished:
             print(f"          {path.relative_to(folder)}")
-    print(f"curves    tensorboard --logdir {outputs.resolve()}")
+    if any(folder.glob("events.out.tfevents.*")):
+        print(f"curves    tensorboard --logdir {folder.parent}")
+    print(f"trainings tensorboard --logdir {(outputs / 'models').resolve()}")

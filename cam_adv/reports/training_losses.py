@@ -23,12 +23,14 @@ def training_losses(folder: Path) -> dict[str, tuple[list[int], list[float]]]:
     """Epochs and values of each loss that a training in the store has."""
     events = EventAccumulator(str(folder))
     events.Reload()
-    epoch_of_step = {event.step: int(event.value) + 1 for event in events.Scalars("epoch")}
     recorded = events.Tags()["scalars"]
+    # Stored models of earlier versions have their losses against training steps, and the epoch of each.
+    epochs = events.Scalars("epoch") if "epoch" in recorded else []
+    epoch_of_step = {event.step: int(event.value) + 1 for event in epochs}
     return {tag: _against_epochs(events.Scalars(tag), epoch_of_step) for tag in LOSSES if tag in recorded}
 
 
 def _against_epochs(events: list[ScalarEvent], epoch_of_step: dict[int, int]) -> tuple[list[int], list[float]]:
     """Epochs and their values in order, one value for each epoch: a resumed training has written some twice."""
-    values = {epoch_of_step[event.step]: event.value for event in events}
+    values = {epoch_of_step.get(event.step, event.step): event.value for event in events}
     return sorted(values), [values[epoch] for epoch in sorted(values)]

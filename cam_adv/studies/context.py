@@ -1,5 +1,6 @@
 """What a study works with: images, trained networks on their device, attacks, the run's folder and the seed."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,11 +21,14 @@ from cam_adv.metrics.evaluator import Evaluator
 from cam_adv.models.generators.base import Generator
 from cam_adv.models.judge import Judge
 from cam_adv.models.predictions import batched_apply
+from cam_adv.plots.drawing import Drawing
 from cam_adv.runtime.atomic_files import write_json
 from cam_adv.runtime.devices import main_device
 from cam_adv.runtime.run_dir import BATCHES
 from cam_adv.schema.run import RunSettings
 from cam_adv.training.model_zoo import ModelHandle, ModelSet, ModelZoo
+
+log = logging.getLogger(__name__)
 
 FEW = 8
 """Test images with which a network is tried."""
@@ -80,15 +84,14 @@ class StudyContext:
         """The independent judge, its thresholds from validation images."""
         settings = self.settings.model.judge
         members = {name: self.network(model) for name, model in self.models.judge.items()}
+        log.info("Fitting the judge on %d images that no member was trained on.", len(self.splits.validation))
         judge = Judge(members, settings.level, settings.neighbours, settings.references)
         return judge.fit(self.splits.train, self.splits.validation, self.device)
 
-    @property
-    def figures(self) -> Path:
-        """The folder of the run's figures."""
-        folder = self.folder / "figures"
-        folder.mkdir(exist_ok=True)
-        return folder
+    @cached_property
+    def drawing(self) -> Drawing:
+        """What draws the run's figures into `figures/`; nothing with `figures=false`."""
+        return Drawing(self.folder / "figures", bool(self.settings.figures), self.settings.debug)
 
     def prepare(self) -> list[ModelHandle]:
         """Load or train all models; which they are."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from cam_adv.errors import UserError
+from cam_adv.errors import UserError, in_one_line
 from cam_adv.runtime.atomic_files import write_atomically, write_json
 from cam_adv.runtime.run_dir import JOB_FILE
 
@@ -63,7 +63,7 @@ class JobRecord:
         try:
             objective = job()
         except Exception as error:
-            replace(started, status="failed", reason=_in_one_line(error)).write(folder)
+            replace(started, status="failed", reason=in_one_line(error)).write(folder)
             if not isinstance(error, UserError):
                 # Hydra prints the traceback of the first failure only.
                 write_atomically(folder / TRACEBACK_FILE, "".join(traceback.format_exception(error)))
@@ -87,8 +87,3 @@ def read_json(path: Path) -> Any:
 def unreadable(path: Path) -> UserError:
     """The error for a file of a job that has not the expected content."""
     return UserError(f"{path} can't be read.", "Remove its folder from the sweep, or restore the file.")
-
-
-def _in_one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}".removesuffix(": ")

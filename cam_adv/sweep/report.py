@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 from cam_adv.errors import UserError
-from cam_adv.plots.save import save_figure
+from cam_adv.plots.drawing import Drawing
 from cam_adv.runtime.atomic_files import write_atomically
+from cam_adv.runtime.standard_streams import protect_standard_streams
 from cam_adv.sweep.figure import sweep_figure
 from cam_adv.sweep.jobs import read_sweep
 from cam_adv.sweep.table import as_csv, as_json, print_sweep
@@ -24,22 +25,27 @@ def report(folder: Path) -> None:
     try:
         write_atomically(folder / "sweep.csv", as_csv(sweep))
         write_atomically(folder / "sweep.json", as_json(sweep))
-        if sweep.figure and any(job.summary for job in sweep.jobs):
-            save_figure(sweep_figure(sweep), folder / "sweep.png")
-            files.append("sweep.png")
     except OSError as error:
         raise UserError(
             f"{error.filename2 or error.filename} can't be written: {error.strerror}.",
             "Free some disk space, or give yourself the permission to write there.",
         ) from error
     print_sweep(sweep)
+    attacked = any(job.summary for job in sweep.jobs)
+    drawing = Drawing(folder, wanted=sweep.figure and attacked)
+    drawing.draw("sweep.png", sweep_figure, sweep)
+    if drawing.wanted and not drawing.failed:
+        files.append("sweep.png")
     print(f"results   {folder}")
     for name in files:
         print(f"          {name}")
+    if attacked:
+        print(f"curves    tensorboard --logdir {folder}")
 
 
 def main() -> None:
     """The command `cam-adv-sweep`: report a finished or a running sweep again."""
+    protect_standard_streams()
     parser = argparse.ArgumentParser("cam-adv-sweep", description="Write the table and the figure of a sweep.")
     parser.add_argument("folder", type=Path, help="of the sweep: outputs/multirun/<name>/<date>")
     try:

@@ -5,13 +5,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from cam_adv.metrics.funnel import QUESTIONS, judge_rate, victim_rate
 from cam_adv.metrics.summary import AttackSummary
+from cam_adv.reports.console import new_table, print_table
 from cam_adv.runtime.csv_text import csv_text
 from cam_adv.sweep.jobs import Job, Sweep, format_value
 
@@ -41,15 +39,15 @@ def print_sweep(sweep: Sweep) -> None:
         if any(job.reason for job in without):
             table.add_column("reason", overflow="fold")
         for job in sorted(without, key=lambda job: job.status != "failed"):
-            _add_row(table, *_job_cells(job, sweep.keys), job.status, *([job.reason] if job.reason else []))
-        Console().print(table)
+            table.add_row(*_job_cells(job, sweep.keys), job.status, *([job.reason] if job.reason else []))
+        print_table(table)
     if results:
         table = _table(f"results: {len(results)} of {len(sweep.jobs)} jobs", sweep.keys)
         for name in ("success", "95%", "victim", "plau-\nsible", "judge", "success\nper s"):
             table.add_column(name, justify="right", no_wrap=True)
         for job, summary in results:
-            _add_row(table, *_job_cells(job, sweep.keys), *_result_cells(summary))
-        Console().print(table)
+            table.add_row(*_job_cells(job, sweep.keys), *_result_cells(summary))
+        print_table(table)
 
 
 def _row(job: Job, keys: Sequence[str]) -> dict[str, Any]:
@@ -72,15 +70,11 @@ def _cell(job: Job, key: str) -> str:
 
 def _table(title: str, keys: Sequence[str]) -> Table:
     # Compact, to fit 80 characters: no lines between columns, and long keys are broken after each dot and slash.
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = new_table(title, compact=True)
     table.add_column("job", justify="right", no_wrap=True)
     for key in keys:
-        table.add_column(re.sub(r"([./])", r"\1\n", key), overflow="fold", min_width=6)
+        table.add_column(re.sub(r"([./])", r"\1\n", key), overflow="fold")
     return table
-
-
-def _add_row(table: Table, *cells: str) -> None:
-    table.add_row(*map(Text, cells))  # rich would read a plain str in [brackets] as a style
 
 
 def _job_cells(job: Job, keys: Sequence[str]) -> list[str]:

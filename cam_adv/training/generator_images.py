@@ -34,7 +34,7 @@ def write_generator_images(generator: Generator, images: Tensor, folder: Path) -
     }
     with SummaryWriter(str(folder), filename_suffix=SUFFIX) as writer:
         for name, tensor in grids.items():
-            writer.add_image(f"pictures/{name}", make_grid(tensor, padding=0))
+            writer.add_image(f"views/{name}", make_grid(tensor, padding=0))
 
 
 def prior_codes(generator: Generator) -> Tensor:

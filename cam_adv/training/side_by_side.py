@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from cam_adv.errors import UserError
+from cam_adv.runtime.standard_streams import protect_standard_streams
 from cam_adv.runtime.start_method import use_known_start_method
 from cam_adv.training.train import TrainSpec, get_or_train
 from cam_adv.training.trainer import TrainingProgress
@@ -92,6 +93,7 @@ def _start_worker(threads: int, log_level: int, lock: Any, lines: Any) -> None:
         lock: of the terminal.
         lines: of the terminal that no process has taken.
     """
+    protect_standard_streams()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the command's process decides
     signal.signal(signal.SIGTERM, lambda number, frame: os._exit(128 + number))  # else Lightning would wait
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -18,6 +17,7 @@ from cam_adv.models.generators.pretrained import PretrainedGenerator
 from cam_adv.runtime.devices import uses_gpu
 from cam_adv.runtime.distributed import require_shared_folder, run_on_all_ranks
 from cam_adv.schema.hardware import HardwareSettings
+from cam_adv.training.curves import TrainingCurves
 from cam_adv.training.generator_images import write_generator_images
 from cam_adv.training.store import CHECKPOINT, StoreEntry
 from cam_adv.training.trainer import TrainingProgress, make_trainer
@@ -65,7 +65,7 @@ def _fit(training: TrainSpec, folder: Path, checkpoint: Path | None, hardware: H
         hardware,
         max_epochs=training.epochs,
         reload_dataloaders_every_n_epochs=1,
-        logger=TensorBoardLogger(folder, name="", version="", default_hp_metric=False),
+        logger=TrainingCurves(folder, name="", version="", default_hp_metric=False),
         callbacks=[
             ModelCheckpoint(folder, filename=Path(CHECKPOINT).stem, enable_version_counter=False),
             TrainingProgress(training.title),

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
-from tqdm import tqdm
 
 from cam_adv.runtime import distributed as processes
 from cam_adv.runtime.devices import gpu_index, uses_gpu
+from cam_adv.runtime.progress import Progress
 from cam_adv.runtime.start_method import use_known_start_method
 from cam_adv.schema.hardware import HardwareSettings
 from cam_adv.training.checkpoints import AtomicCheckpointIO
@@ -71,7 +71,7 @@ def _start() -> dict[str, Any]:
 
 
 class TrainingProgress(Callback):
-    """One progress bar for a whole training: epochs done, and the latest validation metrics.
+    """The progress of a whole training: epochs done, and the latest validation metrics.
 
     line: of the terminal, counted from the cursor; processes that train side by side have one each.
     """
@@ -82,19 +82,14 @@ class TrainingProgress(Callback):
         self.title = title
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        self.bar = tqdm(
-            total=trainer.max_epochs,
-            initial=trainer.current_epoch,
-            desc=self.title,
-            unit="epoch",
-            position=self.line,
-            disable=not trainer.is_global_zero,
+        assert trainer.max_epochs is not None
+        self.progress = Progress(
+            self.title, trainer.max_epochs, "epochs", trainer.current_epoch, self.line, trainer.is_global_zero
         )
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
-        metrics = {name: f"{value:.4g}" for name, value in trainer.progress_bar_metrics.items()}
-        self.bar.set_postfix(metrics, refresh=False)
-        self.bar.update()
+        metrics = (f"{name} {value:.4g}" for name, value in trainer.progress_bar_metrics.items())
+        self.progress.update(trainer.current_epoch + 1, ", ".join(metrics))
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        self.bar.close()
+        self.progress.close()

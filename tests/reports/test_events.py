@@ -105,17 +105,17 @@ class TestCurves:
     def test_terms_are_medians_over_images(self, tmp_path: Path) -> None:
         events = write(tmp_path)
         # The medians of the rows 0…14 by threes are 6, 7 and 8 at steps 0, 2 and 4; the term is their square.
-        assert curve(events, "objective/J1_victim") == [(0, 36), (2, 49), (4, 64)]
-        assert curve(events, "objective/k") == [(0, 0.5), (2, 0.5), (4, 0.5)]
+        assert curve(events, "attack/term_J1_victim") == [(0, 36), (2, 49), (4, 64)]
+        assert curve(events, "attack/term_k") == [(0, 0.5), (2, 0.5), (4, 0.5)]
 
     def test_so_far_are_shares_of_images_with_the_answer_yes(self, tmp_path: Path) -> None:
         """Two starts of four steps; x' was found at steps 2, 4, 0, 7 and 8."""
         events = write(tmp_path)
-        assert curve(events, "so_far/victim_keeps") == [(0, 0.2), (4, 0.4), (8, 0.6)]
-        assert curve(events, "so_far/judge_reads_target") == [(0, 0), (4, 0.4), (8, 0.6)]
-        assert curve(events, "so_far/judge_reads_nothing") == [(0, 0), (4, 0), (8, 0.2)]
-        assert curve(events, "so_far/plausible") == [(0, 0.2), (4, 0.6), (8, 0.8)]
-        assert curve(events, "so_far/success") == [(0, 0), (4, 0.2), (8, 0.4)]
+        assert curve(events, "attack/so_far_victim_keeps") == [(0, 0.2), (4, 0.4), (8, 0.6)]
+        assert curve(events, "attack/so_far_judge_reads_target") == [(0, 0), (4, 0.4), (8, 0.6)]
+        assert curve(events, "attack/so_far_judge_reads_nothing") == [(0, 0), (4, 0), (8, 0.2)]
+        assert curve(events, "attack/so_far_plausible") == [(0, 0.2), (4, 0.6), (8, 0.8)]
+        assert curve(events, "attack/so_far_success") == [(0, 0), (4, 0.2), (8, 0.4)]
 
 
 class TestImages:
@@ -125,16 +125,15 @@ class TestImages:
         with torch.no_grad():
             reconstructions = generator.decode(result.z0)
         for name, images in (("x", result.x), ("reconstruction", reconstructions), ("x_adv", result.x_adv)):
-            grid = image_of(events, f"pictures/{name}")
+            grid = image_of(events, f"views/{name}")
             assert grid.shape == (8, 5 * 12, 3)
             assert grid_shows(grid, images, 8, 12, columns=8)
-        assert not grid_shows(image_of(events, "pictures/x_adv"), result.x, 8, 12, columns=8)
+        assert not grid_shows(image_of(events, "views/x_adv"), result.x, 8, 12, columns=8)
 
     def test_prior_samples_of_two_generators_have_the_same_codes(self, tmp_path: Path) -> None:
         state = torch.get_rng_state()
         grids = [
-            image_of(write(tmp_path / str(seed), generator=svae(seed=seed)), "pictures/prior_samples")
-            for seed in (0, 1)
+            image_of(write(tmp_path / str(seed), generator=svae(seed=seed)), "views/prior_samples") for seed in (0, 1)
         ]
         assert torch.equal(torch.get_rng_state(), state)
         codes = torch.randn(64, LATENT_SIZE, generator=torch.Generator().manual_seed(0))
@@ -215,23 +214,35 @@ class TestHParams:
         write(tmp_path / "multirun" / "0_attack.strength=2.5", hparams=hparams, summary=better)
         keys, tags, runs = read_hparams(tmp_path)
         assert set(keys) == {"attack", "attack.strength", "attack.keep_best"}
-        default = ["judge_as_asked", "median_distance", "plausible", "seconds", "success"]
-        assert tags[:7] == [f"attack/{name}" for name in (*default, "successes_per_second", "victim_as_asked")]
-        assert set(runs) == {"attack/2026-01-31", "multirun/0_attack.strength=2.5"}
-        first, second = runs.values()
+        default = ["1_success", "2_judge_as_asked", "3_plausible", "4_victim_as_asked", "5_seconds"]
+        assert tags[:7] == [
+            f"attack-result/{name}" for name in (*default, "6_median_distance", "7_successes_per_second")
+        ]
+        assert set(runs) == {
+            f"2026-01-31 of {tmp_path / 'attack'}",
+            f"0_attack.strength=2.5 of {tmp_path / 'multirun'}",
+        }
+        second, first = runs.values()
         assert (first.hparams, second.hparams) == ({"attack": "type1"}, hparams)
-        assert first.metrics_of("attack/") == pytest.approx(
+        assert first.metrics_of("attack-result/") == pytest.approx(
             {
-                "success": 0.4,
-                "plausible": 0.7,
-                "victim_as_asked": 0.9,
-                "judge_as_asked": 0.5,
-                "seconds": 40,
-                "median_distance": 3.25,
-                "successes_per_second": 2,
+                "1_success": 0.4,
+                "2_judge_as_asked": 0.5,
+                "3_plausible": 0.7,
+                "4_victim_as_asked": 0.9,
+                "5_seconds": 40,
+                "6_median_distance": 3.25,
+                "7_successes_per_second": 2,
             }
         )
-        assert second.metrics_of("attack/")["successes_per_second"] == pytest.approx(16)
+        assert second.metrics_of("attack-result/")["7_successes_per_second"] == pytest.approx(16)
+
+    def test_charts_show_curves_before_single_values(self, tmp_path: Path) -> None:
+        """The tabs of charts sort slashes before all other characters."""
+        tags = write(tmp_path).Tags()["scalars"]
+        first, *others = sorted(tags, key=lambda tag: tag.replace("/", " "))
+        assert first == "attack/so_far_judge_reads_nothing"
+        assert [tag.split("/")[0] for tag in others[-7:]] == ["attack-result"] * 7
 
     def test_metrics_of_type2_are_what_it_asks_for(self) -> None:
         found = metrics(SUMMARY | {"kind": "type2"})
@@ -239,9 +250,9 @@ class TestHParams:
         assert found["judge_as_asked"] == 0.125
 
     def test_zero_seconds_give_no_successes_per_second(self, tmp_path: Path) -> None:
-        write(tmp_path / "run", summary={**SUMMARY, "seconds": 0.0})
+        write(tmp_path / "run", hparams={"attack": "type1"}, summary={**SUMMARY, "seconds": 0.0})
         (run,) = read_hparams(tmp_path)[2].values()
-        assert "successes_per_second" not in run.metrics_of("attack/")
+        assert len(run.metrics_of("attack-result/")) == 6
 
     def test_hyperparameters_are_those_of_every_run_and_the_overrides(self, settings: Settings) -> None:
         always = hyperparameters(settings, settings.attack, {})
@@ -267,5 +278,5 @@ def test_second_write_replaces_everything_of_the_first(tmp_path: Path) -> None:
     assert second.Tags()["scalars"] == first.Tags()["scalars"]
     for tag in second.Tags()["scalars"]:
         assert len(second.Scalars(tag)) == len(first.Scalars(tag)), tag
-    assert [event.value for event in second.Scalars("attack/seconds")] == [41]
+    assert [event.value for event in second.Scalars("attack-result/5_seconds")] == [41]
     assert all(len(second.Images(tag)) == 1 for tag in second.Tags()["images"])

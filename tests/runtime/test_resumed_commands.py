@@ -42,7 +42,7 @@ class TestKilled:
         result = command(*slow, f"resume={folder}")
         assert result.code == 0, result.err
         assert f"The attack goes on: {len(done)} of 4 batches are done." in result.out + result.err
-        assert "attack, batch 1 of 4" not in result.err
+        assert "batch 1 of 4" not in result.err
         assert_identical_tensors(folder, tmp_path / "undisturbed")
         assert not (folder / "batches").exists()
         names = {

@@ -95,7 +95,7 @@ class TestJoblib:
             "victim gap_cnn",
         ]
         # Each training shows its progress from its start.
-        assert [joblib_sweep.result.err.count(f"{title}:   0%") for title in trained] == [1] * 8
+        assert [joblib_sweep.result.err.count(f"{title}: 0 of ") for title in trained] == [1] * 8
 
     def test_failed_job_does_not_stop_the_others(self, joblib_sweep: EndedSweep) -> None:
         assert_other_jobs_finished(joblib_sweep)

@@ -125,6 +125,23 @@ class TestTable:
         lines = [line.split() for line in capsys.readouterr().out.splitlines()]
         assert ["1", "[nearest]", "failed", "Correct", "[/x]."] in lines
 
+    @pytest.mark.parametrize("width", [40, 60, 80, 200])
+    def test_terminal_of_any_width_has_jobs_and_values_of_four_keys(
+        self, tmp_path: Path, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", str(width))
+        keys = ("attack.residual.eps", "model.victim.training.epochs", "attack.confidence", "model/victim")
+        for number, values in enumerate([("0.25", "120", "0.999", "gap_cnn_deep"), ("0.75", "240", "0.95", "lenet")]):
+            overrides = tuple(f"{key}={value}" for key, value in zip(keys, values, strict=True))
+            record = JobRecord(10 + number, overrides, "finished" if number else "failed", None if number else "No.")
+            make_job(tmp_path, record, summary(0.5) if number else None)
+        report(tmp_path)
+        out = capsys.readouterr().out
+        table = out[: out.index("results   ")]
+        assert max(map(len, table.splitlines())) <= width
+        words = "10 0.25 120 0.999 gap_cnn_deep failed No. 11 0.75 240 0.95 lenet 50.0% 40.0–55.0 90.0% 70.0% 52.0%"
+        assert [word for word in words.split() if word not in table] == []
+
     def test_zero_seconds_give_no_speed(self, tmp_path: Path) -> None:
         make_job(tmp_path, JobRecord(0, (), "finished"), summary(0.5, seconds=0.0))
         assert rows(read_sweep(tmp_path))[0]["successes_per_second"] is None
@@ -159,6 +176,22 @@ class TestCommand:
         except SystemExit as ending:
             return ending.code
         return 0
+
+    def test_figure_that_fails_leaves_the_tables(
+        self,
+        sweep: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        def fail(_: object) -> None:
+            raise ValueError("no luck")
+
+        monkeypatch.setattr(sweep_report, "sweep_figure", fail)
+        assert self.run(monkeypatch, sweep) == 0
+        assert sorted(path.name for path in sweep.glob("sweep.*")) == ["sweep.csv", "sweep.json"]
+        assert "results: 1 of 3 jobs" in capsys.readouterr().out
+        assert caplog.messages == ["sweep.png can't be drawn: ValueError: no luck"]
 
     def test_running_sweep_is_reported_and_updated_at_its_end(
         self, sweep: Path, monkeypatch: pytest.MonkeyPatch
@@ -265,8 +298,8 @@ class TestRealSweep:
         ]
         _, _, runs = read_hparams(tmp_path)
         assert {name: run.hparams["attack.strength"] for name, run in runs.items()} == {
-            "sweep/0_attack.strength=0.05": 0.05,
-            "sweep/2_attack.strength=0.1": 0.1,
+            f"0_attack.strength=0.05 of {sweep}": 0.05,
+            f"2_attack.strength=0.1 of {sweep}": 0.1,
         }
         table = result.out[result.out.index("without an attack's result: 1 of 3 jobs") :]
         assert table.index("attack.strength=-1") < table.index("results: 2 of 3 jobs")

@@ -38,9 +38,9 @@ def test_second_write_replaces_images_and_nothing_else(tmp_path: Path) -> None:
             "reconstruction": generator.reconstruct(originals),
             "prior_samples": generator.decode(codes),
         }
-    assert set(events.Tags()["images"]) == {f"pictures/{name}" for name in expected}
+    assert set(events.Tags()["images"]) == {f"views/{name}" for name in expected}
     for name, shown in expected.items():
-        (event,) = events.Images(f"pictures/{name}")
+        (event,) = events.Images(f"views/{name}")
         grid = np.asarray(Image.open(BytesIO(event.encoded_image_string)).convert("L"), dtype=float)
         rows = 255 * shown.reshape(8, 8, HEIGHT, WIDTH).permute(0, 2, 1, 3).reshape(8 * HEIGHT, 8 * WIDTH)
         assert np.abs(grid - rows.numpy()).max() <= 1  # eight images in a row, up to one grey level

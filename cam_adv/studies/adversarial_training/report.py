@@ -6,12 +6,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from rich.console import Console
-from rich.table import Table
 
 from cam_adv.metrics.answers import Answer
 from cam_adv.metrics.intervals import Rate
 from cam_adv.plots.style import COLORS, GRAY, HEADING_SIZE, LEGEND, PANEL
+from cam_adv.reports.console import console, new_table, print_table
 from cam_adv.schema.fields import Kind
 from cam_adv.studies.adversarial_training.effect import Effect
 from cam_adv.studies.adversarial_training.table import AdversarialTrainingTable
@@ -59,7 +58,7 @@ def verdict_texts(table: AdversarialTrainingTable) -> list[str]:
 
 def print_adversarial_training(table: AdversarialTrainingTable, heading: str) -> None:
     """Print each victim's accuracy, a row for each attack on it, and the verdicts."""
-    shown = Table(title=heading, title_justify="left", title_style="bold")
+    shown = new_table(heading)
     shown.add_column("trained\nagainst", no_wrap=True)
     shown.add_column("attack", overflow="fold")
     shown.add_column("success\n(95% interval)", no_wrap=True)
@@ -70,10 +69,9 @@ def print_adversarial_training(table: AdversarialTrainingTable, heading: str) ->
         for attack in table.kinds:
             success, effect = row.rates[attack]["success"], row.effects.get(attack)
             shown.add_row("", attack, _rate_text(success), _change_text(effect))
-    console = Console()
-    console.print(shown)
+    print_table(shown)
     for text in verdict_texts(table):
-        console.print(text)
+        console().print(text)
 
 
 def adversarial_training_figure(table: AdversarialTrainingTable, heading: str) -> Figure:

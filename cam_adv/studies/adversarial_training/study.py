@@ -20,7 +20,6 @@ from cam_adv.errors import UserError
 from cam_adv.metrics.evaluation import verdict_on
 from cam_adv.metrics.intervals import wilson
 from cam_adv.metrics.success import AttackVerdict
-from cam_adv.plots.save import save_figure
 from cam_adv.reports.terminal import print_models
 from cam_adv.runtime.tensor_files import save_tensors
 from cam_adv.schema.component import built
@@ -106,8 +105,7 @@ class AdversarialTraining(Study, AdversarialTrainingConfig):
         table = AdversarialTrainingTable.build(accuracy, verdicts, kinds, self.min_effect)
         heading = f"{settings.model.victim.name} on {settings.dataset.name}, adversarially trained"
         print_adversarial_training(table, heading)
-        if settings.figures:
-            save_figure(adversarial_training_figure(table, heading), context.figures / f"{self.name}.png")
+        context.drawing.draw(f"{self.name}.png", adversarial_training_figure, table, heading)
         context.write_json(self.name, adversarial_training_content(table))
 
     def _select_training(self, settings: RunSettings, splits: ImageSplits, eligible: Tensor) -> Selection:

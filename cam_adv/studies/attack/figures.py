@@ -9,6 +9,7 @@ from cam_adv.attacks.trace import evenly_spaced
 from cam_adv.metrics.funnel import success_text
 from cam_adv.plots.attack_frames import draw_trace
 from cam_adv.plots.curves import TrainingCurves, terms_figure, training_figure
+from cam_adv.plots.drawing import Drawing
 from cam_adv.plots.image_grid import image_grid_figure
 from cam_adv.plots.matrix import matrix_figure
 from cam_adv.plots.save import save_figure
@@ -18,21 +19,28 @@ from cam_adv.studies.attack.finished_attack import FinishedAttack
 PAIRS_IN_GRID = 64
 
 
-def draw_run(run: FinishedAttack) -> None:
+def draw_run(run: FinishedAttack, drawing: Drawing) -> None:
     """Draw everything in `figures/`, and `trajectory.gif`; TensorBoard shows them, too."""
-    figures, names = run.folder / "figures", run.class_names
-    figures.mkdir(exist_ok=True)
+    figures, names = drawing.folder, run.class_names
+    with drawing.attempt(figures.name):
+        figures.mkdir(exist_ok=True)
     for number, example in enumerate(run.data.examples):
         source, target = names[example.y], names[example.target]
-        animation = draw_trace(example.frames, source, target, names, figures, run.kind, run.from_samples)
-        if number == 0:
-            shutil.copyfile(animation, run.folder / "trajectory.gif")
-    draw_pairs(run, figures / "pairs.png")
+        with drawing.attempt(f"{source} to {target}"):
+            animation = draw_trace(example.frames, source, target, names, figures, run.kind, run.from_samples)
+            if number == 0:
+                shutil.copyfile(animation, run.folder / "trajectory.gif")
+    with drawing.attempt("pairs.png"):
+        draw_pairs(run, figures / "pairs.png")
     if run.data.every_pair:
-        draw_success_matrix(run, figures / "matrix.png")
-    draw_attack_terms(run, figures / "terms.png")
-    draw_trainings(run.data.trainings, figures / "trainings.png")
-    write_figure_events(run.folder)
+        with drawing.attempt("matrix.png"):
+            draw_success_matrix(run, figures / "matrix.png")
+    with drawing.attempt("terms.png"):
+        draw_attack_terms(run, figures / "terms.png")
+    with drawing.attempt("trainings.png"):
+        draw_trainings(run.data.trainings, figures / "trainings.png")
+    with drawing.attempt("events of the figures"):
+        write_figure_events(run.folder)
 
 
 def draw_pairs(run: FinishedAttack, path: Path) -> None:

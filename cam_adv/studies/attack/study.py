@@ -1,11 +1,11 @@
 """Study `attack`: attack test images or samples, judge and explain the adversarial images, and draw them."""
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -30,10 +30,12 @@ from cam_adv.reports.training_losses import training_losses
 from cam_adv.schema.run import RunSettings
 from cam_adv.schema.selection import GENERATED
 from cam_adv.studies.attack.figures import draw_run
-from cam_adv.studies.attack.finished_attack import ATTACK, SUMMARY, Example, FigureData, FinishedAttack
+from cam_adv.studies.attack.finished_attack import ATTACK, FIGURES, SUMMARY, Example, FigureData, FinishedAttack
 from cam_adv.studies.attack.preconditions import Preconditions, PreconditionSettings
 from cam_adv.studies.base import Study
 from cam_adv.studies.context import StudyContext
+
+log = logging.getLogger(__name__)
 
 GRADIENT_IMAGES = 32
 """Test images on which the victim's gradient is compared with finite differences."""
@@ -89,6 +91,7 @@ class AttackStudy(Study):
                 f"{agreement:.0%} of {len(images)} images. The success rate of an attack says little about the "
                 "robustness of this victim."
             )
+        log.info("Predicting %d test images.", len(test))
         on_test = evaluator.predict(test.images)
         accuracy = {
             f"{name}_accuracy": (probs.argmax(dim=1) == test.labels).float().mean().item()
@@ -113,6 +116,7 @@ class AttackStudy(Study):
         result, seconds_before = context.timed_attack(bound, selection, attacked)
         seconds = seconds_before + time.perf_counter() - started
 
+        log.info("Evaluating %d attacked images.", len(result))
         evaluation = evaluate_attack(attack, result, evaluator, splits, from_samples)
         rates = attack_rates(evaluation, attack.start_names)
         figures = {
@@ -139,26 +143,30 @@ class AttackStudy(Study):
             summary["x"] = SAMPLE
         heading = f"{attack.name} on {settings.dataset.name}" + (", each x a " + SAMPLE if from_samples else "")
         heading += ": no claim, for the reasons above" if warnings else ""
-        print_attack(attack.kind, heading, rates, figures, from_samples)
-        hparams = hyperparameters(settings, attack, context.overrides)
-        write_events(evaluation, evaluator, attack, names, hparams, summary, folder)
-        if settings.figures:
-            FigureData(
-                examples=_trace(context, bound, examples, attacked, evaluator),
-                success=evaluation.verdict.success,
-                steps=attack.steps_per_init,
-                every_pair=settings.selection.target == "every",
-                trainings={
-                    model.title: training_losses(model.training.entry.folder)
-                    for model in context.models.all()
-                    if model.training is not None
-                },
-            ).write(folder)
         context.write_json(SUMMARY, summary)
-        if settings.figures is True:
-            _draw(folder)
-        elif settings.figures:
-            print(f"figures   {_drawing_command(folder)}")
+        print_attack(attack.kind, heading, rates, figures, from_samples)
+        with context.drawing.attempt("events of TensorBoard"):
+            hparams = hyperparameters(settings, attack, context.overrides)
+            write_events(evaluation, evaluator, attack, names, hparams, summary, folder)
+        if context.drawing.wanted:
+            with context.drawing.attempt(FIGURES):
+                data = FigureData(
+                    examples=_trace(context, bound, examples, attacked, evaluator),
+                    success=evaluation.verdict.success,
+                    steps=attack.steps_per_init,
+                    every_pair=settings.selection.target == "every",
+                    trainings={
+                        model.title: training_losses(model.training.entry.folder)
+                        for model in context.models.all()
+                        if model.training is not None
+                    },
+                )
+                data.write(folder)
+                if settings.figures is True:
+                    log.info("Drawing the figures.")
+                    draw_run(FinishedAttack.load(folder), context.drawing)
+        if (folder / FIGURES).exists() and (settings.figures == "later" or context.drawing.failed):
+            print(f"figures   cam-adv study=figures run={folder}")
         return rates["success"].rate
 
 
@@ -181,20 +189,6 @@ def _trace(
         Example(y, target, frames_of(traces, row, context.attack.trace_points, evaluator))
         for row, (y, target) in enumerate(zip(traces.y.tolist(), traces.target.tolist(), strict=True))
     ]
-
-
-def _draw(folder: Path) -> None:
-    """Draw the figures of the run, whose other results are written already."""
-    try:
-        draw_run(FinishedAttack.load(folder))
-    except Exception:
-        print(f"The figures can't be drawn; all other results are in {folder}.")
-        print(f"Draw them again with {_drawing_command(folder)}.")
-        raise
-
-
-def _drawing_command(folder: Path) -> str:
-    return f"cam-adv study=figures run={folder}"
 
 
 def _median_norm(images: Tensor) -> float:

@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from cam_adv.metrics.intervals import Interval
-from cam_adv.plots.save import save_figure
+from cam_adv.plots.drawing import Drawing
 from cam_adv.plots.style import COLORS, GRAY, HEADING_SIZE
+from cam_adv.reports.console import new_table, print_table
 from cam_adv.runtime.atomic_files import write_atomically, write_json
 from cam_adv.runtime.csv_text import csv_text
 from cam_adv.schema.fields import Kind
@@ -40,21 +38,19 @@ def report_detectors(
     config: DetectorConfig,
     index: Tensor,
     folder: Path,
-    figures: Path | None,
+    drawing: Drawing,
 ) -> None:
     """Write `detectors.csv` and `detectors.json` into the run's folder, print the table, and draw `detectors.png`.
 
     Args:
         kinds: of the attacks.
         index: position of each row's image among the test images, `(N,)`.
-        figures: folder of the figure; None: it is not drawn.
     """
     write_detector_scores(results, index, folder / "detectors.csv")
     write_json(folder / "detectors.json", detectors_content(results, config.min_auc))
     print_detectors(results, config.min_auc)
-    if figures:
-        comparisons = [one for one in results.comparisons if one.aucs is not None]
-        save_figure(detectors_figure(comparisons, kinds), figures / "detectors.png")
+    comparisons = [one for one in results.comparisons if one.aucs is not None]
+    drawing.draw("detectors.png", detectors_figure, comparisons, kinds)
 
 
 def write_detector_scores(results: DetectionResults, index: Tensor, path: Path) -> None:
@@ -102,13 +98,8 @@ def verdict_text(verdict: DetectionVerdict) -> str:
 
 def print_detectors(results: DetectionResults, min_auc: float) -> None:
     """Print a row for each comparison with a column for each detector, then the verdicts and their rule."""
-    table = Table(
-        title="AUC of detectors (below 0.5: positives look less adversarial than negatives)",
-        title_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
+    title = "AUC of detectors (below 0.5: positives look less adversarial than negatives)"
+    table = new_table(title, compact=True)
     detectors = list(results.scores[CLEAN])
     table.add_column("positives\nnegatives", no_wrap=True)
     table.add_column("images")
@@ -118,7 +109,7 @@ def print_detectors(results: DetectionResults, min_auc: float) -> None:
         aucs = one.aucs
         cells = ["too few" if aucs is None else _cell(aucs[name]) for name in detectors]
         table.add_row(f"{one.positives}\n{one.negatives}", str(one.images), *cells)
-    Console().print(table)
+    print_table(table)
     for verdict in results.verdicts:
         print(verdict_text(verdict))
     print(RULE.format(min_auc=min_auc))

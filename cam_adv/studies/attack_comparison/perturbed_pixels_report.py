@@ -10,9 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from cam_adv.metrics.evaluation import AttackEvaluation
@@ -20,9 +17,10 @@ from cam_adv.metrics.evaluator import Predictions
 from cam_adv.metrics.intervals import Interval
 from cam_adv.metrics.map_similarity import top_membership
 from cam_adv.models.judge import reading_text
+from cam_adv.plots.drawing import Drawing
 from cam_adv.plots.filmstrip import cam_scale, show_cam, show_image
-from cam_adv.plots.save import save_figure
 from cam_adv.plots.style import COLORS, HEADING_SIZE
+from cam_adv.reports.console import new_table, print_table
 from cam_adv.runtime.atomic_files import write_atomically, write_json
 from cam_adv.runtime.csv_text import csv_text
 from cam_adv.studies.attack_comparison.config import PerturbedPixelsConfig
@@ -50,7 +48,7 @@ def report_perturbed_pixels(
     class_names: Sequence[str],
     index: Tensor,
     folder: Path,
-    figures: Path | None,
+    drawing: Drawing,
 ) -> None:
     """Write `perturbed_pixels.csv` and its `.json`, print the table, and draw `perturbed_pixels.png`.
 
@@ -58,7 +56,6 @@ def report_perturbed_pixels(
         results: see `perturbed_pixels`; where there are none, only a message with the reason is printed.
         index: position of each row's image among the test images, `(N,)`.
         folder: of the run.
-        figures: folder of the figure; None: it is not drawn.
     """
     if not results:
         reason = "the victim has no exact CAM" if results is None else "no attack succeeded on two images"
@@ -67,9 +64,8 @@ def report_perturbed_pixels(
     write_region_energies(results, index, folder / "perturbed_pixels.csv")
     write_json(folder / "perturbed_pixels.json", perturbed_pixels_content(results))
     print_perturbed_pixels(results)
-    if figures:
-        figure = perturbed_pixels_figure(evaluations, example_rows(results), config, class_names)
-        save_figure(figure, figures / "perturbed_pixels.png")
+    rows = example_rows(results)
+    drawing.draw("perturbed_pixels.png", perturbed_pixels_figure, evaluations, rows, config, class_names)
 
 
 def write_region_energies(results: Mapping[str, PerturbedPixels], index: Tensor, path: Path) -> None:
@@ -96,19 +92,14 @@ def perturbed_pixels_content(results: Mapping[str, PerturbedPixels]) -> dict[str
 
 def print_perturbed_pixels(results: Mapping[str, PerturbedPixels]) -> None:
     """Print the mean shares of energy inside the regions, and their differences to the controls, for each attack."""
-    table = Table(
-        title="share of the perturbation's energy inside the CAM's region: means over successes",
-        title_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
+    title = "share of the perturbation's energy inside the CAM's region: means over successes"
+    table = new_table(title, compact=True)
     table.add_column("")
     for name, one in results.items():
         table.add_column(f"{name}\n{len(one.rows)} images", no_wrap=True)
     for measure, label in ROWS.items():
         table.add_row(label, *(_cell(measure, one.means.get(measure)) for one in results.values()))
-    Console().print(table)
+    print_table(table)
 
 
 def perturbed_pixels_figure(

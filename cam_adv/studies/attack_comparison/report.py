@@ -8,12 +8,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from cam_adv.metrics.intervals import Interval
 from cam_adv.plots.style import COLORS, DASHES, GRAY, HEADING_SIZE, LEGEND
+from cam_adv.reports.console import new_table, print_table
 from cam_adv.schema.fields import Kind
 from cam_adv.studies.attack_comparison.config import AttackComparisonConfig
 from cam_adv.studies.attack_comparison.operating_point import (
@@ -65,7 +63,7 @@ def print_attack_comparison(
     curves: Sequence[ClassCurves], class_names: Sequence[str], config: AttackComparisonConfig, heading: str
 ) -> None:
     """Print a row for each class, with its clean operating point and the shift by each attack, and the verdicts."""
-    table = Table(title=heading, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = new_table(heading, compact=True)
     table.add_column("is it a …?")
     table.add_column("clean\nTPR, FPR", justify="right")
     for name, shift in curves[0].shifts.items():
@@ -74,8 +72,7 @@ def print_attack_comparison(
         clean = of_class.clean
         cells = [_cell(shift) for shift in of_class.shifts.values()]
         table.add_row(name, f"{clean.tpr.rate:.1%}\n{clean.fpr.rate:.1%}", *cells)
-    console = Console()
-    console.print(table)
+    print_table(table)
     print(
         f"At the threshold that {config.target_fpr:.1%} of the other classes' validation images exceed, with "
         f"{config.level:.0%} intervals (Newcombe). Type II attacks replace the positives, Type I attacks the "

@@ -1,5 +1,6 @@
 """Study `attack_comparison`: attacks of both kinds, side by side, on the same victim and the same images."""
 
+import logging
 from collections.abc import Mapping
 from typing import Annotated, Self
 
@@ -12,7 +13,6 @@ from cam_adv.data.selection import Selection, sample_per_class
 from cam_adv.data.splits import ImageSplits
 from cam_adv.metrics.evaluation import AttackEvaluation, evaluate_attack
 from cam_adv.metrics.evaluator import Evaluator
-from cam_adv.plots.save import save_figure
 from cam_adv.reports.files import write_attack, write_results
 from cam_adv.runtime.tensor_files import save_tensors
 from cam_adv.schema.component import built
@@ -32,6 +32,8 @@ from cam_adv.studies.attack_comparison.report import (
 from cam_adv.studies.attack_comparison.scores import Scores
 from cam_adv.studies.base import Study, require_both_kinds, roles_of
 from cam_adv.studies.context import StudyContext
+
+log = logging.getLogger(__name__)
 
 
 class AttackComparison(Study, AttackComparisonConfig):
@@ -83,8 +85,9 @@ class AttackComparison(Study, AttackComparisonConfig):
         evaluations: Mapping[str, AttackEvaluation],
     ) -> None:
         splits, seed, folder = context.splits, context.settings.seed, context.folder
-        names, figures = splits.class_names, context.figures if context.settings.figures else None
+        names, drawing = splits.class_names, context.drawing
         results = {name: evaluation.result for name, evaluation in evaluations.items()}
+        log.info("Comparing the curves of each class.")
         scores = Scores.compute(evaluator.victim, splits, results, evaluator.device)
         attacked = {
             name: AttackedImages(evaluation.kind, selection.index, selection.y, evaluation.on_x_adv.judge_reads)
@@ -95,14 +98,15 @@ class AttackComparison(Study, AttackComparisonConfig):
         labels = {"validation labels": splits.validation.labels, "test labels": splits.test.labels}
         save_tensors(scores.tensors() | labels, folder / "scores.safetensors")
         print_attack_comparison(curves, names, self, heading)
-        if figures:
-            save_figure(attack_comparison_figure(curves, names, heading), figures / f"{self.name}.png")
+        drawing.draw(f"{self.name}.png", attack_comparison_figure, curves, names, heading)
         latent = [name for name, attack in self.attacks.items() if "generator" in attack.roles]
         kinds = {name: attack.kind for name, attack in self.attacks.items()}
+        log.info("Testing detectors of the attacks.")
         detection = detect(evaluations, latent, evaluator, self, seed)
-        report_detectors(detection, kinds, self.detectors, selection.index, folder, figures)
+        report_detectors(detection, kinds, self.detectors, selection.index, folder, drawing)
+        log.info("Comparing the perturbed pixels with the CAM.")
         pixels = perturbed_pixels(evaluations, self, seed)
-        report_perturbed_pixels(pixels, evaluations, self.perturbed_pixels, names, selection.index, folder, figures)
+        report_perturbed_pixels(pixels, evaluations, self.perturbed_pixels, names, selection.index, folder, drawing)
         context.write_json(self.name, attack_comparison_content(curves, names, self))
 
     @model_validator(mode="after")

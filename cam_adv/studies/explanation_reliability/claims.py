@@ -11,6 +11,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from cam_adv.metrics.answers import Answer, negate
+from cam_adv.runtime.progress import track
 from cam_adv.studies.explanation_reliability.attack_pairs import ADVERSARIAL
 from cam_adv.studies.explanation_reliability.concealment import permutation_test
 from cam_adv.studies.explanation_reliability.config import ReliabilityConfig
@@ -46,7 +47,7 @@ class Claims:
         """
         min_effect = self.config.min_effect.instability
         estimates, details = {}, {}
-        for name, rows in tables.items():
+        for name, rows in track(list(tables.items()), "H1 instability", "explanations"):
             attack = rows[DISSIMILARITY + ADVERSARIAL]
             controls = {key.removeprefix(DISSIMILARITY): key for key in rows if key.startswith(DISSIMILARITY)}
             del controls[ADVERSARIAL]
@@ -69,7 +70,7 @@ class Claims:
         """
         min_effect = self.config.min_effect.unfaithfulness
         estimates, details = {}, {}
-        for name, rows in tables.items():
+        for name, rows in track(list(tables.items()), "H2 unfaithfulness", "explanations"):
             estimates[name] = self._estimate(rows, rows["advantage x"] - rows["advantage attack"], min_effect)
             details[name] = {
                 key: self._estimate(rows, rows[f"advantage {key}"], min_effect) for key in ("x", "attack", "mean_map")
@@ -89,7 +90,7 @@ class Claims:
         """
         min_effect = self.config.min_effect.concealment
         estimates, details = {}, {}
-        for name, pairs in tables.items():
+        for name, pairs in track(list(tables.items()), "H3 concealment", "explanations"):
             added = self._estimate(pairs, pairs["both"] - pairs["confidence"], min_effect)
             estimates[name] = replace(added, p=permutation_test(pairs))
             details[name] = {

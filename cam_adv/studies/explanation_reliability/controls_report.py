@@ -4,11 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from cam_adv.plots.style import HEADING_SIZE
+from cam_adv.reports.console import new_table, print_table
 from cam_adv.studies.explanation_reliability.measurements import DISSIMILARITY, Measurements, concatenate
 
 Dissimilarities = dict[str, dict[str, float]]
@@ -28,19 +26,14 @@ def mean_dissimilarities(measurements: Sequence[Mapping[str, Measurements]]) -> 
 
 def print_dissimilarities(means: Dissimilarities) -> None:
     """A line for each comparison, a column for each attribution method."""
-    table = Table(
-        title="dissimilarity to the map of x (1 − centred cosine: 0 unchanged, 1 uncorrelated)",
-        title_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
+    title = "dissimilarity to the map of x (1 − centred cosine: 0 unchanged, 1 uncorrelated)"
+    table = new_table(title, compact=True)
     table.add_column("comparison", no_wrap=True)
     for name in next(iter(means.values()), ()):
         table.add_column(name.replace("_", "\n"), justify="right")
     for comparison, by_attribution in means.items():
         table.add_row(comparison, *(f"{value:.2f}" for value in by_attribution.values()))
-    Console().print(table)
+    print_table(table)
 
 
 def dissimilarities_figure(means: Dissimilarities) -> Figure:

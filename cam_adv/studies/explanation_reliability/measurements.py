@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cam_adv.attributions.layer_target import LayerTarget
 from cam_adv.data.pixels import to_unit_range
 from cam_adv.models.predictions import batched_apply
+from cam_adv.runtime.progress import track
 from cam_adv.runtime.tensor_files import load_tensors, save_tensors
 from cam_adv.studies.explanation_reliability.attack_pairs import ADVERSARIAL, AttackPairs
 from cam_adv.studies.explanation_reliability.concealment import (
@@ -72,7 +73,7 @@ def measure_attributions(
         for name, model in sanity_check_models.items()
     }
     x_maps, mean_maps, comparison_maps, rows = {}, {}, {}, {}
-    for name, attribution in attributions.items():
+    for name, attribution in track(list(attributions.items()), "maps", "explanations"):
         x_maps[name] = maps(attribution, x)
         mean_maps[name] = mean_map(x_maps[name], pairs.index)
         comparison_maps[name] = {key: maps(attribution, images) for key, images in pairs.comparisons.items()}
@@ -89,7 +90,8 @@ def measure_attributions(
             table[DISSIMILARITY + key] = map_dissimilarity(before, after)
         rows[name] = table
     x_adv_maps = {name: compared[ADVERSARIAL] for name, compared in comparison_maps.items()}
-    for key, images, ranked in (("x", x, x_maps), ("attack", x_adv, x_adv_maps), ("mean_map", x, mean_maps)):
+    rankings = [("x", x, x_maps), ("attack", x_adv, x_adv_maps), ("mean_map", x, mean_maps)]
+    for key, images, ranked in track(rankings, "deletion and insertion of pixels", "rankings"):
         generator = torch.Generator().manual_seed(seed)  # the same random rankings for each of the three
         found = advantages(
             network,
@@ -158,7 +160,7 @@ def _measure_matched_pairs(
     )
     image, y, target = (column[attacked_rows] for column in (pairs.index, pairs.y, pairs.target))
     tables: dict[str, Table] = {}
-    for name, attribution in config.attributions.items():
+    for name, attribution in track(list(config.attributions.items()), "detectors on maps", "explanations"):
         table = {"victim": torch.full_like(image, pairs.victim_seed), "image": image}
         if len(image.unique()) < config.folds:
             empty = dict.fromkeys(PAIR_COLUMNS, torch.empty(0, dtype=torch.float64))

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Table
 
 from cam_adv.plots.style import COLORS, GRAY, HEADING_SIZE, LEGEND
+from cam_adv.reports.console import console, new_table, print_table
 from cam_adv.runtime.atomic_files import write_atomically
 from cam_adv.studies.explanation_reliability.claims import ATTACK, CLAIMS, DECIDED_ON, Findings
 from cam_adv.studies.explanation_reliability.config import MinEffects
@@ -85,21 +84,16 @@ def write_measures(by_attack: Mapping[str, Sequence[Mapping[str, Measurements]]]
 
 def print_reliability(findings: Findings, order: Sequence[str]) -> None:
     """A line for each attribution method, the most robust first."""
-    table = Table(
-        title="is the explanation reliable under the attack? (most robust first)",
-        title_justify="left",
-        title_style="bold",
-    )
+    table = new_table("is the explanation reliable under the attack? (most robust first)")
     table.add_column("attribution", no_wrap=True)
     for claim in CLAIMS:
         table.add_column(TITLES[claim])
     for name in order:
         table.add_row(name, *(_cell(findings[name][claim]) for claim in CLAIMS))
-    console = Console()
-    console.print(table)
+    print_table(table)
     if "cam" in findings:
         for claim in CLAIMS:
-            console.print(f"cam, {TITLES[claim]}: {verdict_text(claim, findings['cam'][claim])}")
+            console().print(f"cam, {TITLES[claim]}: {verdict_text(claim, findings['cam'][claim])}")
 
 
 def reliability_figure(findings: Findings, order: Sequence[str], min_effect: MinEffects) -> Figure:

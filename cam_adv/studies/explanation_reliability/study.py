@@ -3,12 +3,14 @@
 Three claims, measured apart, each of which may fail: see `claims`.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from cam_adv.attacks.base import Attack, BoundAttack, Role
@@ -25,7 +27,6 @@ from cam_adv.metrics.intervals import Rate, clustered_rate
 from cam_adv.metrics.success import AttackVerdict, type1_verdict
 from cam_adv.models.predictions import batched_apply
 from cam_adv.plots.attack_frames import draw_trace, latent_frames
-from cam_adv.plots.save import save_figure
 from cam_adv.reports.terminal import print_attack
 from cam_adv.runtime.digest import digest
 from cam_adv.runtime.run_dir import BATCHES
@@ -86,6 +87,9 @@ from cam_adv.training.model_zoo import ModelHandle, ModelZoo
 
 MeasurementsByAttack = dict[str, list[dict[str, Measurements]]]
 """Attack → for each victim on which it ever succeeded, attribution method → what was measured."""
+
+
+log = logging.getLogger(__name__)
 
 
 class ExplanationReliability(Study, ReliabilityConfig):
@@ -204,6 +208,7 @@ class ExplanationReliability(Study, ReliabilityConfig):
     ) -> None:
         """The study's JSON and page, `attacks.json`, `measures.csv`, `trajectories.csv`, figures, tables."""
         folder = context.folder
+        log.info("Testing the claims.")
         findings = {name: self._findings(context.settings.seed, of) for name, of in measured.items()}
         primary = primary_findings(findings)
         order = ranking(primary)
@@ -211,24 +216,11 @@ class ExplanationReliability(Study, ReliabilityConfig):
         dissimilarities = mean_dissimilarities(measured[ATTACK])
         if dissimilarities:
             print_dissimilarities(dissimilarities)
+        log.info("Following the maps along %d trajectories.", self.trajectories)
         trajectories = victims.trajectories()
         write_trajectories(trajectories, folder / "trajectories.csv")
-        if context.settings.figures:
-            figures = context.figures
-            if dissimilarities:
-                save_figure(dissimilarities_figure(dissimilarities), figures / "controls.png")
-            victims.draw_examples()
-            save_figure(trajectories_figure(trajectories), figures / "trajectories.png")
-            save_figure(reliability_figure(primary, order, self.min_effect), figures / f"{self.name}.png")
-            victims.draw_softmax_invariance(figures / "softmax_invariance.png")
         content = findings_to_json(findings)
-        settings, attack = context.settings, context.attack
-        title = {
-            "dataset": settings.dataset.name,
-            "victim": settings.model.victim.name,
-            "attack": attack.name,
-        }
-        write_page(self, title, content, order, rates, folder)
+        settings, attack, drawing = context.settings, context.attack, context.drawing
         attacks: dict[str, Any] = {
             "images": self.images,
             "targets": self.targets,
@@ -241,6 +233,21 @@ class ExplanationReliability(Study, ReliabilityConfig):
             rows = {"rows": len(victims.selection) * len(self.victims)}
             print_attack(attack.kind, f"{attack.name}, {name.replace('_', ' ')}, on every victim", of, rows)
         print_reliability(primary, order)
+        log.info("Drawing the figures.")
+        if dissimilarities:
+            drawing.draw("controls.png", dissimilarities_figure, dissimilarities)
+        drawing.draw("trajectories.png", trajectories_figure, trajectories)
+        drawing.draw(f"{self.name}.png", reliability_figure, primary, order, self.min_effect)
+        drawing.draw("softmax_invariance.png", victims.softmax_invariance)
+        if drawing.wanted:
+            with drawing.attempt("examples"):
+                victims.draw_examples()
+        title = {
+            "dataset": settings.dataset.name,
+            "victim": settings.model.victim.name,
+            "attack": attack.name,
+        }
+        write_page(self, title, content, order, rates, folder)
         context.write_json(self.name, content)
 
 
@@ -289,6 +296,7 @@ class _Victims:
         if path.exists():
             return load_measurements(path)
         # Two more networks cost as much as the controls; one attack is enough to see what they show.
+        log.info("Measuring the maps of victim %d under the %s.", seed, name.replace("_", " "))
         measured = self.measure(result, verdict, transition, seed, sanity_check=name == ATTACK)
         save_measurements(measured, path)
         return measured
@@ -331,16 +339,17 @@ class _Victims:
         for row, trajectory in enumerate(self._trace_attributions(traces, range(len(traces)), evaluator)):
             source, target = names[int(traces.y[row])], names[int(traces.target[row])]
             frames = latent_frames(traces, row, count, evaluator)
-            draw_trace(frames, source, target, names, context.figures)
-            path = context.figures / slugify(f"attributions_{source}_to_{target}.png")
-            save_figure(attributions_figure(trajectory, names), path)
+            with context.drawing.attempt(f"{source} to {target}"):
+                draw_trace(frames, source, target, names, context.drawing.folder)
+            name = slugify(f"attributions_{source}_to_{target}.png")
+            context.drawing.draw(name, attributions_figure, trajectory, names)
 
-    def draw_softmax_invariance(self, path: Path) -> None:
+    def softmax_invariance(self) -> Figure:
         """Two networks with equal predictions on the first attacked image and opposite maps."""
         selection, splits, network = self.selection, self.context.splits, self.network(self.study.victims[0]).cpu()
         x = to_unit_range(splits.test.images[selection.index[:1]])
         y, target = selection.y[:1], selection.target[:1]
-        save_figure(softmax_invariance_figure(network, x, y, target, splits.class_names), path)
+        return softmax_invariance_figure(network, x, y, target, splits.class_names)
 
     def trajectories(self) -> list[Trajectory]:
         """The first attacked images of the first victim on which the attack succeeds, moment by moment."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from cam_adv.attacks.base import Attack
 from cam_adv.data.splits import ImageSplits
 from cam_adv.errors import UserError
+from cam_adv.plots.drawing import Drawing
 from cam_adv.schema.run import RunSettings
 from cam_adv.studies.attack.figures import draw_run
 from cam_adv.studies.attack.finished_attack import FinishedAttack
@@ -35,7 +36,13 @@ class Figures(Study):
     def run(self, context: StudyContext) -> None:
         """See `Study.run`."""
         run = FinishedAttack.load(Path(self.run_folder))
-        draw_run(run)
+        drawing = Drawing(run.folder / "figures", debug=context.settings.debug)
+        draw_run(run, drawing)
+        if drawing.failed:
+            raise UserError(
+                f"{len(drawing.failed)} of the figures of {run.folder} can't be drawn, for the reasons above.",
+                "Correct them and start the command again, with debug=true for the tracebacks.",
+            )
         drawn = sorted(path.name for path in (run.folder / "figures").iterdir())
         print(f"figures   {run.folder / 'figures'}")
         context.write_json(self.name, {"run": str(run.folder), "figures": drawn})

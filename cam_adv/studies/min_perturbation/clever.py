@@ -10,6 +10,7 @@ inside [0, 1] is not larger than that over the ball, so what holds for the ball 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -64,6 +65,7 @@ def clever(
     samples: int,
     shape_penalty: float,
     generator: torch.Generator,
+    on_batches: Callable[[int], None] = lambda count: None,
 ) -> CleverEstimate:
     """Estimate for each image and each other class the perturbation up to which the network prefers y to it.
 
@@ -79,11 +81,12 @@ def clever(
         samples: points in a batch.
         shape_penalty: see `fit_reverse_weibull`.
         generator: on the CPU. Points are drawn image by image, whatever `POINTS_PER_PASS`.
+        on_batches: called with the number of batches whose gradients have been computed since the last call.
     """
     logits = batched_apply(network, x, x.device)
     labels = y.cpu()
     margin = logits.gather(1, labels[:, None]) - logits
-    maxima = gradient_maxima(network, x, y, norm, radius, batches, samples, generator)
+    maxima = gradient_maxima(network, x, y, norm, radius, batches, samples, generator, on_batches)
     fit = fit_reverse_weibull(maxima.flatten(0, 1), shape_penalty)
     own_class = functional.one_hot(labels, logits.shape[1]).bool()
     lipschitz, ks_distance, p_value = (
@@ -104,6 +107,7 @@ def gradient_maxima(
     batches: int,
     samples: int,
     generator: torch.Generator,
+    on_batches: Callable[[int], None] = lambda count: None,
 ) -> Tensor:
     """The largest dual norm of each margin's gradient in each batch of points, `(N, K, batches)` on the CPU.
 
@@ -117,6 +121,7 @@ def gradient_maxima(
         points = x[image] + radius * offset.to(x).reshape(-1, *x.shape[1:])
         norms = _margin_gradient_norms(network, points, y[image], DUAL[norm])
         maxima.append(norms.unflatten(0, (len(rows), samples)).amax(dim=1).cpu())
+        on_batches(len(rows))
     return torch.cat(maxima).unflatten(0, (len(x), batches)).transpose(1, 2)
 
 

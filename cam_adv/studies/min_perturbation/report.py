@@ -6,12 +6,11 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from cam_adv.models.lp_balls import Norm
 from cam_adv.plots.style import COLORS, GRAY, HEADING_SIZE, LEGEND, PANEL
+from cam_adv.reports.console import new_table, print_table
 from cam_adv.runtime.atomic_files import write_atomically
 from cam_adv.runtime.csv_text import csv_text
 from cam_adv.studies.min_perturbation.bounds import PerturbationBounds
@@ -95,7 +94,7 @@ def min_perturbation_figure(bounds: Mapping[Norm, PerturbationBounds], heading: 
 
 def print_min_perturbation(bounds: Mapping[Norm, PerturbationBounds], heading: str) -> None:
     """Print a row for each norm, and the caution."""
-    table = Table(title=heading, title_justify="left", title_style="bold")
+    table = new_table(heading)
     for name in ("norm", "CLEVER", "found", "ratio", "exceeds (95% interval)", "poor fits", "found by"):
         table.add_column(name)
     for norm, of_norm in bounds.items():
@@ -109,7 +108,7 @@ def print_min_perturbation(bounds: Mapping[Norm, PerturbationBounds], heading: s
             f"{rates['poor_fit'].rate:.1%}",
             ", ".join(f"{name} {count}" for name, count in summary["found_by"].items()),
         )
-    Console().print(table)
+    print_table(table)
     print(f"Medians over images. {CAUTION}")
 
 

@@ -1,6 +1,7 @@
 """The smallest perturbation that any of several attacks finds."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,7 +31,12 @@ class MinimalPerturbation:
 
 
 def find_minimal_perturbation(
-    network: nn.Module, x: Tensor, y: Tensor, norms: Sequence[Norm], config: SearchConfig
+    network: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    norms: Sequence[Norm],
+    config: SearchConfig,
+    on_attack: Callable[[], None] = lambda: None,
 ) -> dict[Norm, MinimalPerturbation]:
     """For each norm, the nearest adversarial image among all those that DDN and PGD under each norm find.
 
@@ -41,9 +47,10 @@ def find_minimal_perturbation(
         network: images in [0, 1] to logits, in eval mode; its weights get no gradients here.
         x: `(N, C, H, W)` in [0, 1].
         y: labels that the network is to leave, `(N,)`.
+        on_attack: called after each of the `number_of_attacks`.
     """
     batches = [
-        _search_batch(network, images, labels, norms, config)
+        _search_batch(network, images, labels, norms, config, on_attack)
         for images, labels in zip(x.split(BATCH), y.split(BATCH), strict=True)
     ]
     return {
@@ -56,29 +63,43 @@ def find_minimal_perturbation(
     }
 
 
+def number_of_attacks(images: int, norms: int, config: SearchConfig) -> int:
+    """How many attacks `find_minimal_perturbation` runs: in each batch DDN, and PGD for each norm and radius."""
+    return math.ceil(images / BATCH) * (1 + norms * config.pgd.bisection_steps)
+
+
 def _search_batch(
-    network: nn.Module, x: Tensor, y: Tensor, norms: Sequence[Norm], config: SearchConfig
+    network: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    norms: Sequence[Norm],
+    config: SearchConfig,
+    on_attack: Callable[[], None],
 ) -> dict[Norm, MinimalPerturbation]:
     """`find_minimal_perturbation` for images that fit into memory at once."""
     boundary_steps = config.border_bisection_steps
     found = ddn(network, x, y, config.ddn.steps, config.ddn.first_radius, config.ddn.gamma)
+    on_attack()
     found = boundary_binary_search(network, x, found, y, boundary_steps)
     candidates = {"ddn": found}
     success = misclassified(network, found, y)
     for norm in norms:
         max_radius = torch.where(success, lp_norm(found - x, norm), lp_norm(torch.ones_like(x), norm))
-        attack = _pgd_within_radius(network, x, y, norm, config.pgd)
+        attack = _pgd_within_radius(network, x, y, norm, config.pgd, on_attack)
         images = bisect_radius(network, x, y, norm, attack, max_radius, config.pgd.bisection_steps)
         candidates[f"pgd_{norm}"] = boundary_binary_search(network, x, images, y, boundary_steps)
     return {norm: _nearest(network, x, y, norm, candidates) for norm in norms}
 
 
-def _pgd_within_radius(network: nn.Module, x: Tensor, y: Tensor, norm: Norm, config: PGDSearch) -> RadiusAttack:
+def _pgd_within_radius(
+    network: nn.Module, x: Tensor, y: Tensor, norm: Norm, config: PGDSearch, on_attack: Callable[[], None]
+) -> RadiusAttack:
     """PGD under a norm, started at x."""
 
     def attack(radius: Tensor, on_step: ImageCallback) -> None:
         step_size = config.step_length * radius / config.steps
         pgd(network, x, y, radius, norm, config.steps, step_size, x, on_step, config.share)
+        on_attack()
 
     return attack
 

@@ -7,7 +7,7 @@ from cam_adv.attacks.base import Attack, Role
 from cam_adv.data.pixels import to_unit_range
 from cam_adv.data.splits import ImageSplits
 from cam_adv.errors import UserError
-from cam_adv.plots.save import save_figure
+from cam_adv.runtime.progress import Progress
 from cam_adv.schema.run import RunSettings
 from cam_adv.studies.base import Study
 from cam_adv.studies.context import StudyContext
@@ -15,12 +15,13 @@ from cam_adv.studies.min_perturbation.bounds import PerturbationBounds
 from cam_adv.studies.min_perturbation.clever import clever
 from cam_adv.studies.min_perturbation.config import MinPerturbationConfig
 from cam_adv.studies.min_perturbation.report import (
+    NORMS,
     min_perturbation_content,
     min_perturbation_figure,
     print_min_perturbation,
     write_bounds,
 )
-from cam_adv.studies.min_perturbation.search import find_minimal_perturbation
+from cam_adv.studies.min_perturbation.search import find_minimal_perturbation, number_of_attacks
 
 
 class MinPerturbation(Study, MinPerturbationConfig):
@@ -39,19 +40,32 @@ class MinPerturbation(Study, MinPerturbationConfig):
         victim, test, seed, device = context.victim, context.splits.test, context.settings.seed, context.device
         index = self._sample(context.correct(test), seed)
         x, y = to_unit_range(test.images[index].to(device)), test.labels[index].to(device)
-        found = find_minimal_perturbation(victim, x, y, list(self.radii), self.search)
+        count = number_of_attacks(len(x), len(self.radii), self.search)
+        with Progress("nearest adversarial images", count, "attacks") as progress:
+            found = find_minimal_perturbation(victim, x, y, list(self.radii), self.search, progress.advance)
         bounds = {}
         for norm, radius in self.radii.items():
             # Each norm has a generator of its own: its estimate doesn't depend on which others are estimated.
             generator = torch.Generator().manual_seed(seed)
-            estimate = clever(victim, x, y, norm, radius, self.batches, self.samples, self.shape_penalty, generator)
+            with Progress(f"CLEVER under {NORMS[norm]}", len(x) * self.batches, "batches of points") as progress:
+                estimate = clever(
+                    victim,
+                    x,
+                    y,
+                    norm,
+                    radius,
+                    self.batches,
+                    self.samples,
+                    self.shape_penalty,
+                    generator,
+                    progress.advance,
+                )
             bounds[norm] = PerturbationBounds(norm, radius, self.poor_below, estimate, found[norm])
         heading = f"how little fools {context.settings.model.victim.name} on {context.settings.dataset.name}"
         csv_file = context.folder / f"{self.name}.csv"
         write_bounds(bounds, index, test.labels[index], context.splits.class_names, csv_file)
         print_min_perturbation(bounds, heading)
-        if context.settings.figures:
-            save_figure(min_perturbation_figure(bounds, heading), context.figures / f"{self.name}.png")
+        context.drawing.draw(f"{self.name}.png", min_perturbation_figure, bounds, heading)
         context.write_json(self.name, min_perturbation_content(bounds))
 
     def _sample(self, eligible: Tensor, seed: int) -> Tensor:

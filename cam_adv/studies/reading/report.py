@@ -3,10 +3,8 @@
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from cam_adv.metrics.intervals import Rate
+from cam_adv.reports.console import new_table, print_table
 from cam_adv.studies.reading.agreement import Agreement
 from cam_adv.studies.reading.key import PictureKind
 from cam_adv.studies.reading.table import ReadingTable
@@ -25,9 +23,9 @@ def table_to_json(table: ReadingTable) -> dict[str, Any]:
     return asdict(table)
 
 
-def print_table(table: ReadingTable, level: float, heading: str) -> None:
+def print_reading(table: ReadingTable, level: float, heading: str) -> None:
     """Print a row for each kind of picture, then how readers agree with the judge, each other and themselves."""
-    shown = Table(title=heading, title_justify="left", title_style="bold")
+    shown = new_table(heading)
     for name in ("picture", "read as"):
         shown.add_column(name)
     for name in ("share", f"{level:.0%} interval"):
@@ -38,7 +36,7 @@ def print_table(table: ReadingTable, level: float, heading: str) -> None:
             shown.add_row(title, READ_AS[name], f"{rate.rate:.1%}", f"{rate.low:.1%} to {rate.high:.1%}")
             title = ""
         shown.add_section()
-    Console().print(shown)
+    print_table(shown)
     print(f"The judge reads in x' what a reader does: {_text(table.judge)}.")
     if table.agreement is not None:
         on_x_adv = table.kinds["x_adv"].agreement

@@ -20,7 +20,7 @@ from cam_adv.studies.reading.files import ReadingFiles
 from cam_adv.studies.reading.key import Key, PictureKind
 from cam_adv.studies.reading.page import write_page
 from cam_adv.studies.reading.pictures import make_key, pngs
-from cam_adv.studies.reading.report import print_table, table_to_json
+from cam_adv.studies.reading.report import print_reading, table_to_json
 from cam_adv.studies.reading.table import make_table
 
 
@@ -106,7 +106,7 @@ class Reading(Study):
         key, digest, readers = self._read()
         generator = torch.Generator().manual_seed(context.settings.seed)
         table = make_table(key, readers, self.n_resamples, self.level, generator)
-        print_table(table, self.level, f"what people read in {self.files.run}")
+        print_reading(table, self.level, f"what people read in {self.files.run}")
         context.write_json(
             self.name, {"run": str(self.files.run), "digest": digest, "kind": key.attack} | table_to_json(table)
         )

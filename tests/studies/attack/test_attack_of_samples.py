@@ -98,8 +98,8 @@ class TestRun:
         events = EventAccumulator(str(folder))
         events.Reload()
         images = events.Tags()["images"]
-        assert "pictures/sample" in images
-        assert "pictures/x" not in images
+        assert "views/sample" in images
+        assert "views/x" not in images
         labels = (folder / "projector" / "labels.tsv").read_text().splitlines()[1:]
         assert [label.split("\t")[0] for label in labels] == ["sample of y'"] * IMAGES + ["x'"] * IMAGES
         names = {"dots_as_häuser", "häuser_as_dots", "pairs", "matrix", "terms"}

@@ -63,19 +63,30 @@ def test_figures_false_leaves_the_same_numbers_and_no_figures(
     assert "run=again lacks summary.json, attack.safetensors or figures.safetensors" in answer.err
 
 
-def test_figure_that_fails_leaves_all_numbers_in_a_run_that_can_be_resumed(
-    attack_run: AttackRun, attack: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch
+def test_figure_that_fails_leaves_all_numbers_and_the_other_figures(
+    attack_run: AttackRun,
+    attack: Callable[..., CommandResult],
+    command: Callable[..., CommandResult],
+    tiny: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fail(_: object) -> None:
-        raise ZeroDivisionError
+    """The run is finished and succeeds; the study that does nothing but draw doesn't."""
 
-    with monkeypatch.context() as broken:
-        broken.setattr("cam_adv.studies.attack.study.draw_run", fail)
-        with pytest.raises(ZeroDivisionError):
-            attack()
+    def fail(*_: object) -> None:
+        raise ValueError("no luck")
+
+    monkeypatch.setattr("cam_adv.studies.attack.figures.draw_pairs", fail)
+    result = attack()
+    assert result.code == 0, result.err
+    assert "pairs.png can't be drawn: ValueError: no luck" in result.out
+    assert f"Not drawn, for the reasons above: pairs.png. All numbers are in {Path('again').resolve()}." in result.out
+    assert f"cam-adv study=figures run={Path('again').resolve()}\n" in result.out
     assert Path("again/results.csv").read_bytes() == (attack_run.folder / "results.csv").read_bytes()
-    assert all(Path("again", name).exists() for name in RESULTS)
-    assert not is_finished(Path("again"))
+    assert all(Path("again", name).exists() for name in (*RESULTS, "figures/terms.png", "trajectory.gif"))
+    assert is_finished(Path("again"))
+    again = command(*tiny, "study=figures", "run=again")
+    assert again.code == 2
+    assert "1 of the figures of again can't be drawn, for the reasons above." in again.err
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from cam_adv.models.lp_balls import lp_norm
 from cam_adv.studies.min_perturbation.bisection import ImageCallback, bisect_radius
 from cam_adv.studies.min_perturbation.clever import clever
 from cam_adv.studies.min_perturbation.config import DDNSearch, PGDSearch, SearchConfig
-from cam_adv.studies.min_perturbation.search import find_minimal_perturbation
+from cam_adv.studies.min_perturbation.search import find_minimal_perturbation, number_of_attacks
 
 NORMS = ("l1", "l2", "linf")
 CONFIG = SearchConfig(
@@ -74,3 +74,14 @@ def test_bisect_radius_halves_the_range_of_success() -> None:
     success_first, failure_first = [0.2, 0.1, 0.15, 0.175], [0.2, 0.3, 0.25, 0.225]
     assert radii[:4] == pytest.approx(failure_first) or radii[:4] == pytest.approx(success_first)
     assert 0.7 <= images.item() <= 0.7 + 0.4 / 2**5
+
+
+def test_every_attack_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two batches, each with DDN and PGD under two norms with three radii."""
+    monkeypatch.setattr("cam_adv.studies.min_perturbation.search.BATCH", 4)
+    config = CONFIG.model_copy(update={"pgd": CONFIG.pgd.model_copy(update={"bisection_steps": 3, "steps": 2})})
+    weight = torch.randn(2, 4, generator=seeded())
+    x, calls = torch.rand(5, 1, 2, 2, generator=seeded(1)), []
+    y = torch.zeros(5, dtype=torch.int64)
+    find_minimal_perturbation(linear(weight, torch.zeros(2)), x, y, ["l2", "linf"], config, lambda: calls.append(1))
+    assert len(calls) == number_of_attacks(5, 2, config) == 2 * (1 + 2 * 3)
