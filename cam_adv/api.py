@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import hydra
+import torch
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -27,6 +28,7 @@ from cam_adv.training.model_zoo import ModelZoo
 log = logging.getLogger(__name__)
 
 
+@torch.inference_mode(False)
 def load(*overrides: str) -> StudyContext:
     """Compose a config as the command line does, load its models from the store, and train what is missing.
 

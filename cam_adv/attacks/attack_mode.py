@@ -3,22 +3,21 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from torch import nn
 
-from cam_adv.attributions.layer_target import eval_mode
+from cam_adv.models.modes import eval_mode, gradients_enabled
 
 
 @contextmanager
 def attack_mode(networks: nn.Module) -> Iterator[None]:
-    """Enable gradients, also inside `torch.no_grad`, but not for weights; set every network to evaluation mode.
+    """Enable gradients, see `gradients_enabled`, but not for weights; set every network to evaluation mode.
 
     Modes and `requires_grad` are restored afterwards.
     """
     tracked = [weight for weight in networks.parameters() if weight.requires_grad]
     networks.requires_grad_(False)
     try:
-        with eval_mode(networks), torch.enable_grad():
+        with eval_mode(networks), gradients_enabled():
             yield
     finally:
         for weight in tracked:

@@ -9,10 +9,13 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from cam_adv.attacks.attack_mode import attack_mode
+from cam_adv.attacks.model_checks import check_models, check_victim_range
 from cam_adv.attacks.result import AttackResult
 from cam_adv.data.splits import LabelledImages
 from cam_adv.errors import UserError
 from cam_adv.models.generators.base import Generator
+from cam_adv.models.input_checks import check_images, check_labels
+from cam_adv.models.modes import without_history
 from cam_adv.schema.component import Component
 from cam_adv.schema.fields import Count, Integer, Kind, Name, NotNegative, Share
 
@@ -39,7 +42,16 @@ class AttackModels(nn.Module):
         real: LabelledImages | None = None,
         train_images: LabelledImages | None = None,
     ) -> None:
+        """
+        Raises:
+            UserError: the victim is no `torch.nn.Module`.
+        """
         super().__init__()
+        if not isinstance(victim, nn.Module):
+            raise UserError(
+                f"The victim is a {type(victim).__name__}, not a torch.nn.Module.",
+                "Call it in the forward of a torch.nn.Module, and give that.",
+            )
         self.victim = victim
         self.generator = generator
         self.surrogates = nn.ModuleList(surrogates or [])
@@ -157,31 +169,58 @@ class BoundAttack(nn.Module):
             seed: of the attack's random draws.
 
         Raises:
-            UserError: a network of the attack's `roles` is missing.
+            UserError: a network of the attack's `roles` is missing, or was made in `torch.inference_mode`.
         """
         super().__init__()
         given = {"generator": models.generator is not None, "surrogates": len(models.surrogates) > 0}
         for role, is_given in given.items():
             if role in attack.roles and not is_given:
                 raise UserError(f"{attack.name} needs {role}, and there is none.", f"Give {role}.")
+        if any(tensor.is_inference() for tensor in (*models.parameters(), *models.buffers())):
+            raise UserError(
+                "A network of the attack was made in torch.inference_mode, and can have no gradients.",
+                "Make it outside of that, or in torch.no_grad.",
+            )
         self.attack = attack
         self.models = models
         self.seed = seed
+        self._num_classes: int | None = None
         with attack_mode(models):
             self.prepared = attack.prepare(models, seed)
 
     def forward(
         self, x: Tensor, y: Tensor, target: Tensor, on_step: StepCallback = lambda step, active: None
     ) -> AttackResult:
-        """See `Attack.run`.
+        """See `Attack.run`. The first images also serve to check the networks.
 
         Raises:
-            UserError: pixels outside [0, 1].
+            UserError: the images, the labels, the targets or a network are not what an attack needs.
         """
-        if not ((x >= 0) & (x <= 1)).all():
-            raise UserError("The images have pixels outside [0, 1].", "Divide 8-bit pixels by 255.")
         with attack_mode(self):
+            x, y, target = (without_history(given) for given in (x, y, target))
+            x = x.contiguous()
+            self._check(x, y, target)
             return self.attack.run(self.models, x, y, target, seed=self.seed, prepared=self.prepared, on_step=on_step)
+
+    def _check(self, x: Tensor, y: Tensor, target: Tensor) -> None:
+        """Check images and labels, and with the first ones the networks."""
+        models, is_first = self.models, self._num_classes is None
+        check_images(x)
+        if self._num_classes is None:
+            generator = models.generator if "generator" in self.attack.roles else None
+            surrogates = list(models.surrogates) if "surrogates" in self.attack.roles else []
+            self._num_classes = check_models(models.victim, generator, surrogates, x)
+        check_labels(y, len(x), self._num_classes, "The label y")
+        if is_first:
+            check_victim_range(models.victim, x, y)
+        if not self.attack.targeted:
+            return
+        check_labels(target, len(x), self._num_classes, "The target y'")
+        if same := int((target == y).sum()):
+            raise UserError(
+                f"The target y' is the label y of {same} of {len(x)} images.",
+                f"Give each image another class than its own, such as (y + 1) % {self._num_classes}.",
+            )
 
     @property
     def networks(self) -> list[nn.Module]:

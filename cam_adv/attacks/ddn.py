@@ -10,6 +10,7 @@ from torch.nn import functional
 from cam_adv.attacks.best_adversarial import BestAdversarial
 from cam_adv.attacks.minimal_norm import MinimalNormAttack
 from cam_adv.models.lp_balls import SMALLEST, lp_norm, per_image
+from cam_adv.models.modes import gradients_enabled, without_history
 from cam_adv.schema.fields import Positive, Share
 
 
@@ -45,13 +46,14 @@ def ddn(network: nn.Module, x: Tensor, y: Tensor, steps: int, first_radius: floa
     Returns:
         The nearest adversarial images found, `(N, C, H, W)` in [0, 1]; x where there were none.
     """
+    x = x.detach()
     nearest, images = BestAdversarial(x, "l2"), x
     radius = torch.full((len(x),), first_radius, device=x.device)
     for step in range(steps + 1):  # the last only evaluates the images of the last step
-        with torch.enable_grad():
-            leaf = images.detach().requires_grad_()
+        with gradients_enabled():
+            leaf = without_history(images).requires_grad_()
             logits = network(leaf)
-            loss = functional.cross_entropy(logits, y, reduction="sum")
+            loss = functional.cross_entropy(logits, without_history(y), reduction="sum")
             gradient = torch.autograd.grad(loss, leaf)[0]
         adversarial = logits.argmax(dim=1) != y
         nearest.keep(images, adversarial)

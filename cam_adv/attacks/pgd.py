@@ -19,6 +19,7 @@ from cam_adv.models.lp_balls import (
     uniform_in_ball,
     with_offset,
 )
+from cam_adv.models.modes import gradients_enabled, without_history
 from cam_adv.schema.fields import Count, NotNegative, Positive, UnitShare
 
 SPARSITY = 0.01
@@ -103,6 +104,7 @@ def pgd(
     Raises:
         ValueError: an unknown norm.
     """
+    x = x.detach()
     images = into_ball(start.detach(), x, epsilon, norm)
     for step in range(steps):
         gradient = loss_gradient(network, images, y)
@@ -139,7 +141,7 @@ def random_start(x: Tensor, epsilon: Tensor | float, norm: Norm, generator: torc
 
 def loss_gradient(network: nn.Module, images: Tensor, y: Tensor) -> Tensor:
     """The gradient of each image's cross-entropy of y, `(N, C, H, W)`, with respect to the images alone."""
-    with torch.enable_grad():
-        leaf = images.detach().requires_grad_()
-        loss = functional.cross_entropy(network(leaf), y, reduction="sum")
+    with gradients_enabled():
+        leaf = without_history(images).requires_grad_()
+        loss = functional.cross_entropy(network(leaf), without_history(y), reduction="sum")
         return torch.autograd.grad(loss, leaf)[0]

@@ -10,10 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from cam_adv.errors import UserError
-from cam_adv.models.capture import record_calls
+from cam_adv.models.capture import ModuleCall, edit_maps, is_maps, record_calls
+from cam_adv.models.output_checks import RELATIVE_TOLERANCE
+from cam_adv.models.predictions import batch_size
 
 TOLERANCE = 1e-4
-"""Largest allowed |logit_c − mean(CAM_c) − b_c|."""
+"""Largest allowed |logit_c − mean(CAM_c) − b_c|, relative to the largest logit where that exceeds 1."""
+
+FEW = 8
+"""Images with which the layer is searched."""
+
+STRETCH = 10.0
+"""Size of the maps that are tried in place of a layer's own, relative to these: beyond any clipping."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +30,12 @@ class CAMHead:
 
     layer: its output is the last feature map A, before global average pooling.
     linear: the linear layer from the pooled features to the logits.
+    at_input: A is the layer's input instead, where no layer puts it out (after a ReLU that is a function).
     """
 
     layer: nn.Module
     linear: nn.Linear
+    at_input: bool = False
 
 
 def class_activation_maps(feature_map: Tensor, weight: Tensor) -> Tensor:
@@ -43,44 +53,53 @@ def class_activation_maps(feature_map: Tensor, weight: Tensor) -> Tensor:
 
 @torch.no_grad()
 def find_cam_head(network: nn.Module, images: Tensor) -> CAMHead | None:
-    """Find the feature map whose spatial mean is the input of the network's last linear layer.
+    """Find the feature map on which a network's logits depend through its spatial mean and one linear layer alone.
+
+    A layer is tried: other maps, of any sign and size, take the place of its own, and the logits must follow. So
+    nothing after it is overlooked, not even what changes nothing for these images, such as a ReLU of positive maps.
 
     Args:
-        network: any classifier.
-        images: a few images `(N, C, H, W)` for one forward pass.
+        network: any classifier, in evaluation mode.
+        images: `(N, C, H, W)`, best of all classes, for all of which the maps must add up to the logits.
 
     Returns:
-        The first module whose output fits (so before pooling) and the linear layer. None if the network does not
-        end in global average pooling and one linear layer, or if its feature map has a single position and so
-        contains no spatial information.
+        The last layer that fits, that is the nearest to the pooling, and the linear layer. None if the network does
+        not end in global average pooling and one linear layer; if its feature map has a single position and so
+        contains no spatial information; or if no layer puts out or takes in its feature map.
     """
-    with record_calls(network.modules()) as calls:
-        logits = network(images)
-    linear_calls = [call for call in calls if isinstance(call.module, nn.Linear) and call.inputs[0].dim() == 2]
-    if not linear_calls:
+    few = images[:FEW]
+    with record_calls(part for part in network.modules() if not isinstance(part, torch.jit.ScriptModule)) as calls:
+        logits = network(few)
+    last = next((call for call in reversed(calls) if _is_linear(call)), None)
+    if last is None or not isinstance(logits, Tensor) or not torch.equal(last.output, logits):
         return None
-    linear, (pooled, *_), output = linear_calls[-1]
-    if output.shape != logits.shape or not torch.equal(output, logits):
-        return None
+    linear, pooled = last.module, last.inputs[0]
     assert isinstance(linear, nn.Linear)
-    for call in calls:
-        feature_map = call.output
-        if (
-            isinstance(feature_map, Tensor)
-            and feature_map.dim() == 4
-            and feature_map[0, 0].numel() > 1
-            and feature_map.shape[1] == pooled.shape[1]
-            and torch.allclose(feature_map.mean(dim=(2, 3)), pooled, rtol=1e-4, atol=1e-5)
-        ):
-            return CAMHead(call.module, linear)
+    heads = [CAMHead(call.module, linear) for call in reversed(calls) if _has_mean(call.output, pooled)]
+    heads += [
+        CAMHead(call.module, linear, at_input=True)
+        for call in reversed(calls)
+        if call.inputs and _has_mean(call.inputs[0], pooled)
+    ]
+    parts = images.split(batch_size(images[0].numel()))
+    for head in heads:
+        errors = (_cams(network, head, part)[2] for part in parts)
+        if _follows_other_maps(network, head, few) and all(error <= TOLERANCE for error in errors):
+            return head
     return None
 
 
 def logits_and_feature_map(network: nn.Module, cam_head: CAMHead, images: Tensor) -> tuple[Tensor, Tensor]:
     """One forward pass: logits `(N, C)` and the feature map A `(N, K, h, w)`, both with their autograd history."""
-    with record_calls([cam_head.layer]) as calls:
+    maps: list[Tensor] = []
+
+    def keep(found: Tensor) -> Tensor:
+        maps.append(found)
+        return found.clone()  # later layers may work in place
+
+    with edit_maps(cam_head.layer, cam_head.at_input, keep):
         logits = network(images)
-    return logits, calls[-1].output
+    return logits, maps[-1]
 
 
 @torch.no_grad()
@@ -98,13 +117,50 @@ def checked_cams(network: nn.Module, cam_head: CAMHead, images: Tensor) -> tuple
     Raises:
         UserError: logit_c = mean(CAM_c) + b_c fails by more than `TOLERANCE`.
     """
-    logits, feature_map = logits_and_feature_map(network, cam_head, images)
-    maps = class_activation_maps(feature_map, cam_head.linear.weight)
-    bias = 0 if cam_head.linear.bias is None else cam_head.linear.bias
-    error = (logits - maps.double().mean(dim=(2, 3)) - bias).abs().amax().item()
+    logits, maps, error = _cams(network, cam_head, images)
     if not error <= TOLERANCE:
         raise UserError(
             f"The maps do not explain this network: logit = mean(CAM) + bias is off by {error:.2g}.",
             "Use a victim that does nothing between global average pooling, its linear layer and the logits.",
         )
     return logits, maps
+
+
+def _cams(network: nn.Module, head: CAMHead, images: Tensor) -> tuple[Tensor, Tensor, float]:
+    """Logits `(N, K)`, maps `(N, K, h, w)`, and the error of logit_c = mean(CAM_c) + b_c; see `TOLERANCE`."""
+    logits, feature_map = logits_and_feature_map(network, head, images)
+    maps = class_activation_maps(feature_map, head.linear.weight)
+    bias = 0 if head.linear.bias is None else head.linear.bias
+    error = (logits - maps.double().mean(dim=(2, 3)) - bias).abs().amax() / logits.abs().amax().clamp(min=1)
+    return logits, maps, error.item()
+
+
+def _follows_other_maps(network: nn.Module, head: CAMHead, images: Tensor) -> bool:
+    """Whether the logits are the linear layer's of the mean of any maps that take the place of the feature map."""
+    tried: list[Tensor] = []
+
+    def replace(maps: Tensor) -> Tensor:
+        noise = torch.randn(maps.shape, generator=torch.Generator().manual_seed(0)).to(maps)
+        tried.append(STRETCH * (1 + maps.abs().amax()) * noise)
+        return tried[-1].clone()  # what follows may work in place
+
+    with edit_maps(head.layer, head.at_input, replace):
+        logits = network(images)
+    expected = head.linear(tried[-1].mean(dim=(2, 3)))
+    return torch.allclose(logits, expected, rtol=0, atol=RELATIVE_TOLERANCE * expected.abs().amax().item())
+
+
+def _is_linear(call: ModuleCall) -> bool:
+    """Whether this is a call of a linear layer with features `(N, K)`."""
+    is_layer = isinstance(call.module, nn.Linear) and call.inputs
+    return bool(is_layer) and isinstance(call.inputs[0], Tensor) and call.inputs[0].dim() == 2
+
+
+def _has_mean(value: object, pooled: Tensor) -> bool:
+    """Whether this is a feature map with several positions whose spatial mean is `pooled` `(N, K)`."""
+    return (
+        is_maps(value)
+        and value[0, 0].numel() > 1
+        and value.shape[:2] == pooled.shape
+        and torch.allclose(value.mean(dim=(2, 3)), pooled, rtol=1e-4, atol=1e-5)
+    )

@@ -4,7 +4,9 @@ import torch
 from torch import Tensor
 
 from cam_adv.attributions.cam import checked_cams
-from cam_adv.attributions.layer_target import LayerTarget, eval_mode
+from cam_adv.attributions.layer_target import LayerTarget
+from cam_adv.models.input_checks import check_labels
+from cam_adv.models.modes import eval_mode
 
 
 def cam(layer_target: LayerTarget, images: Tensor, label: Tensor, target: Tensor) -> Tensor:
@@ -44,14 +46,16 @@ def last_channel_cam(layer_target: LayerTarget, images: Tensor, label: Tensor, t
     """
     linear = layer_target.cam_head().linear
     with torch.no_grad():
-        _, feature_map = layer_target.logits_and_maps(images)
+        logits, feature_map = layer_target.logits_and_maps(images)
+        check_labels(label, len(images), logits.shape[1], "The label")
         return linear.weight[label, -1, None, None] * feature_map[:, -1]
 
 
 def _all_classes(layer_target: LayerTarget, images: Tensor) -> Tensor:
     with eval_mode(layer_target.network):
-        return checked_cams(layer_target.network, layer_target.cam_head(), images)[1]
+        return checked_cams(layer_target.network, layer_target.cam_head(), images.contiguous())[1]
 
 
 def _of_class(maps: Tensor, label: Tensor) -> Tensor:
+    check_labels(label, len(maps), maps.shape[1], "The label")
     return maps[torch.arange(len(maps), device=maps.device), label]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from cam_adv.attributions.layer_target import LayerTarget, logit_of
+from cam_adv.models.modes import gradients_enabled, without_history
 
 
 def hires_cam(layer_target: LayerTarget, images: Tensor, label: Tensor, target: Tensor) -> Tensor:
@@ -68,9 +69,10 @@ def layer_cam(layer_target: LayerTarget, images: Tensor, label: Tensor, target: 
 
 def _maps_and_gradient(layer_target: LayerTarget, images: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
     """A and G, both `(N, K, h, w)`."""
-    with torch.enable_grad():
-        logits, maps = layer_target.logits_and_maps(images)
-        (gradient,) = torch.autograd.grad(logit_of(logits, label).sum(), maps)  # leaves the weights' .grad alone
+    with gradients_enabled():
+        logits, maps = layer_target.logits_and_maps(without_history(images))
+        logit = logit_of(logits, without_history(label))
+        (gradient,) = torch.autograd.grad(logit.sum(), maps)  # leaves the weights' .grad alone
     return maps.detach(), gradient
 
 

@@ -4,7 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cam_adv.attributions.layer_target import LayerTarget, eval_mode, logit_of
+from cam_adv.attributions.layer_target import LayerTarget, logit_of
+from cam_adv.models.modes import eval_mode, gradients_enabled, without_history
+from cam_adv.models.output_checks import check_logits
 
 
 def integrated_gradients(
@@ -26,11 +28,13 @@ def integrated_gradients(
         Signed maps `(N, H, W)` over pixels, summed over the image's channels, in logits.
     """
     nodes, weights = np.polynomial.legendre.leggauss(steps)  # on [-1, 1]
-    offset = images - baseline
-    gradient = torch.zeros_like(images)
-    with eval_mode(layer_target.network), torch.enable_grad():
+    with eval_mode(layer_target.network), gradients_enabled():
+        label = without_history(label)
+        offset = without_history(images).contiguous() - baseline
+        gradient = torch.zeros_like(offset)
         for node, weight in zip(nodes.tolist(), weights.tolist(), strict=True):
             point = (baseline + (1 + node) / 2 * offset).requires_grad_()
-            (point_gradient,) = torch.autograd.grad(logit_of(layer_target.network(point), label).sum(), point)
+            logits = check_logits(layer_target.network(point), len(images), None, "The network")
+            (point_gradient,) = torch.autograd.grad(logit_of(logits, label).sum(), point)
             gradient += weight / 2 * point_gradient
-    return (offset * gradient).sum(dim=1)
+        return (offset * gradient).sum(dim=1)

@@ -7,4 +7,4 @@ from cam_adv.attributions.layer_target import LayerTarget
 
 def intensity(layer_target: LayerTarget, images: Tensor, label: Tensor, target: Tensor) -> Tensor:
     """The mean over channels of images `(N, C, H, W)`, as maps `(N, H, W)`; the other arguments are not used."""
-    return images.mean(dim=1)
+    return images.detach().mean(dim=1)

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from cam_adv.attributions.layer_target import LayerTarget, eval_mode, logit_of
+from cam_adv.attributions.layer_target import LayerTarget, logit_of
+from cam_adv.models.modes import eval_mode
 
 
 @torch.no_grad()

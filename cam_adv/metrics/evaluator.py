@@ -9,6 +9,7 @@ from cam_adv.attributions.cam import CAMHead, checked_cams, find_cam_head
 from cam_adv.data.pixels import to_unit_range
 from cam_adv.models.generators.base import Generator
 from cam_adv.models.judge import Judge
+from cam_adv.models.modes import eval_mode
 from cam_adv.models.predictions import BATCH, batched_apply
 from cam_adv.runtime.progress import DELAY, Progress
 
@@ -49,8 +50,9 @@ class Evaluator:
     def build(
         cls, victim: nn.Module, judge: Judge, generator: Generator, images: Tensor, device: torch.device
     ) -> "Evaluator":
-        """Find the victim's exact CAM with a few `images` `(N, C, H, W)`."""
-        cam_head = find_cam_head(victim.to(device), to_unit_range(images.to(device)))
+        """Find the victim's exact CAM with some `images` `(N, C, H, W)`, best of all classes."""
+        with eval_mode(victim):
+            cam_head = find_cam_head(victim.to(device), to_unit_range(images.to(device)))
         return cls(victim, cam_head, judge, generator, device)
 
     def predict(self, images: Tensor, codes: Tensor | None = None) -> Predictions:
@@ -95,8 +97,12 @@ class Evaluator:
 
     def _victim(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         head = self.cam_head
-        if head is None:
-            return batched_apply(self.victim, images, self.device), None
-        parts = [checked_cams(self.victim, head, to_unit_range(part.to(self.device))) for part in images.split(BATCH)]
+        with eval_mode(self.victim):
+            if head is None:
+                return batched_apply(self.victim, images, self.device), None
+            parts = [
+                checked_cams(self.victim, head, to_unit_range(part.to(self.device)).contiguous())
+                for part in images.split(BATCH)
+            ]
         logits, maps = zip(*parts, strict=True)
         return torch.cat(logits).cpu(), torch.cat(maps).cpu()

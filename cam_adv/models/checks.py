@@ -1,15 +1,12 @@
-"""Checks of classifiers before they are used: shapes, ranges, determinism and gradients."""
-
-from collections.abc import Callable
+"""Checks of classifiers before they are attacked or trained: outputs, gradients and pixel ranges."""
 
 import torch
 from torch import Tensor, nn
 
 from cam_adv.errors import UserError
+from cam_adv.models.modes import eval_mode, gradients_enabled, without_history
 from cam_adv.models.normalized import Normalized
-
-RELATIVE_TOLERANCE = 1e-3
-"""Allowed difference of logits for the same images, relative to the largest logit: the order of summation varies."""
+from cam_adv.models.output_checks import check_outputs
 
 MIN_ACCURACY_GAIN = 0.2
 """Gain in accuracy with another pixel range from which that range is taken for the one used in training."""
@@ -23,12 +20,9 @@ AGREEMENT_TOLERANCE = 0.2
 MASKED_BELOW = 0.5
 """Share of images with agreement between gradient and finite difference below which the gradient counts as masked."""
 
-WHERE_SET = "where the dataset has this key (image_folder, torchvision, hugging_face)"
-"""Of dataset.gray and dataset.size, in remedies."""
-
 
 def check_classifier(network: nn.Module, images: Tensor, num_classes: int, name: str, trained: bool) -> None:
-    """Check that a network maps images to one logit for each class.
+    """Check that a network maps images to one logit for each class, and that it can be attacked.
 
     Args:
         network: in evaluation mode.
@@ -38,54 +32,24 @@ def check_classifier(network: nn.Module, images: Tensor, num_classes: int, name:
         trained: the network has its final weights, so that a constant output is not due to the initial weights.
 
     Raises:
-        UserError: the network fails on these images; returns another shape than `(N, K)`, another type or device, NaN
-            or probabilities; is not deterministic in eval mode; gives logits that depend on the other images of the
-            batch; or has no gradient with respect to the images.
+        UserError: see `check_outputs` and `check_gradient`.
     """
-    shape = "×".join(map(str, images.shape[1:]))
-    images = images.clone().requires_grad_()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            logits = network(images)
-            again, alone = network(images.detach()), network(images[:1].detach())
-    except Exception as error:  # a user-defined network may raise anything
-        raise UserError(
-            f"{name} fails on images of {shape}: {type(error).__name__}: {error}.",
-            f"Give a network that takes images (N, {shape.replace('×', ', ')}) in [0, 1].",
-        ) from error
-    if not isinstance(logits, Tensor) or logits.shape != (len(images), num_classes):
-        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise UserError(
-            f"{name} returns {got} for {len(images)} images, but the dataset has {num_classes} classes.",
-            f"Make its last layer return {num_classes} logits for each image.",
-        )
-    if (logits.dtype, logits.device) != (images.dtype, images.device):
-        raise UserError(
-            f"{name} returns {logits.dtype} on {logits.device} for images of {images.dtype} on {images.device}.",
-            "Make it compute in the type and on the device of its input, for instance after network.float().",
-        )
-    if not logits.isfinite().all():
-        raise UserError(f"{name} returns NaN or infinity for clean images.", "Correct its weights or its layers.")
-    tolerance = RELATIVE_TOLERANCE * logits.abs().max().item()
-    if not torch.allclose(again, logits, rtol=0, atol=tolerance):
-        raise UserError(
-            f"{name} classifies the same images differently each time, in evaluation mode.",
-            "Switch off its dropout and its noise in evaluation mode: pass training=self.training where it draws.",
-        )
-    if not torch.allclose(alone, logits[:1], rtol=0, atol=tolerance):
-        raise UserError(
-            f"{name} classifies an image differently alone and among {len(images)}, in evaluation mode.",
-            "Make its batch norm use its running statistics: call network.eval(), or pass training=self.training.",
-        )
-    sums_to_one = torch.allclose(logits.sum(dim=1), torch.ones(len(images)), atol=1e-4)
-    if (logits >= 0).all() and (sums_to_one or (trained and (logits <= 1).all())):
-        raise UserError(
-            f"{name} returns probabilities, not logits.",
-            "Remove the softmax at its end: the loss applies it.",
-        )
+    check_outputs(network, images, num_classes, name, trained)
+    check_gradient(network, images, name, trained)
+
+
+def check_gradient(network: nn.Module, images: Tensor, name: str, trained: bool) -> None:
+    """Check that logits have a gradient with respect to the images; args as `check_classifier`.
+
+    Raises:
+        UserError: they have none, or one of 0 in a trained network.
+    """
     gradient = None
-    if logits.requires_grad:
-        (gradient,) = torch.autograd.grad(logits[:, 0].sum(), images, allow_unused=True)
+    with gradients_enabled(), torch.random.fork_rng(devices=[]):
+        leaf = without_history(images).clone().requires_grad_()
+        logits = network(leaf)
+        if logits.requires_grad:
+            (gradient,) = torch.autograd.grad(logits[:, 0].sum(), leaf, allow_unused=True)
     if gradient is None or (trained and not gradient.any()):
         raise UserError(
             f"{name} has no gradient with respect to its images, which attacks by gradients need.",
@@ -93,46 +57,60 @@ def check_classifier(network: nn.Module, images: Tensor, num_classes: int, name:
         )
 
 
-@torch.no_grad()
-def check_channels(network: Callable[[Tensor], object], images: Tensor, name: str) -> None:
-    """Refuse a network that fails on these images, but not on the same with three channels for one, or one for three.
+def check_trainable(network: nn.Module, images: Tensor, num_classes: int, name: str) -> None:
+    """Check a network in training mode, in which it may do something else; it stays as it was.
 
     Args:
-        network: in evaluation mode, or a function of one.
-        images: a few images `(N, C, H, W)`.
-        name: for the messages, as the user configured it.
+        network, images, num_classes, name: see `check_classifier`.
 
     Raises:
-        UserError: with the number of channels that it reads, and how to give it such images.
+        UserError: it fails; returns something else than logits `(N, K)`; or no weight has a gradient.
     """
-    channels = images.shape[1]
-    other = images.expand(-1, 3, -1, -1) if channels == 1 else images.mean(dim=1, keepdim=True)
-    with torch.random.fork_rng(devices=[]):
-        if failure(network, images) and not failure(network, other):
-            gray = "false" if channels == 1 else "true"
+    with eval_mode(network), gradients_enabled(), torch.random.fork_rng(devices=[]):
+        network.train()
+        statistics = [(buffer, buffer.clone()) for buffer in network.buffers()]
+        try:
+            logits = network(images.clone())
+        except Exception as error:  # a user-defined network may raise anything
             raise UserError(
-                f"{name} reads images of {other.shape[1]} channels, but those of the dataset have {channels}.",
-                f"Use dataset.gray={gray} {WHERE_SET}, or a network that takes in_channels.",
-            )
-
-
-def failure(function: Callable[[Tensor], object], inputs: Tensor) -> Exception | None:
-    """What a function of a user's network raises for these inputs, None if nothing."""
-    try:
-        function(inputs)
-    except Exception as error:  # a user-defined network may raise anything
-        return error
-    return None
+                f"{name} fails in training mode: {type(error).__name__}: {error}.",
+                "Correct its forward pass; network.train()(images) shows the error.",
+            ) from error
+        finally:
+            with torch.no_grad():
+                for buffer, before in statistics:
+                    buffer.copy_(before)
+    if not isinstance(logits, Tensor) or logits.shape != (len(images), num_classes):
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise UserError(
+            f"{name} returns {got} in training mode, not the logits {(len(images), num_classes)}.",
+            "Make it return the logits alone, and switch off its auxiliary outputs.",
+        )
+    if not logits.requires_grad:
+        raise UserError(
+            f"{name} has no weights that can be trained: none that its logits depend on requires a gradient.",
+            "Call requires_grad_(True) on those to be trained, or use a trained victim as it is with "
+            "model.victim.training=null.",
+        )
 
 
 @torch.no_grad()
-def check_pixel_range(network: nn.Module, images: Tensor, labels: Tensor, name: str) -> None:
+def check_pixel_range(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    name: str,
+    gain: float = MIN_ACCURACY_GAIN,
+    in_config: bool = True,
+) -> None:
     """Check that a trained network expects pixels in [0, 1], or as its mean and std make them, not in another range.
 
     Args:
         network: in evaluation mode, with its weights.
         images: `(N, C, H, W)` in [0, 1]; labels: `(N,)`.
         name: for the messages, as the user configured it.
+        gain: see `MIN_ACCURACY_GAIN`.
+        in_config: the network is a config's, so that the remedy is a setting.
 
     Raises:
         UserError: its accuracy is much higher with the same pixels in another range.
@@ -148,13 +126,17 @@ def check_pixel_range(network: nn.Module, images: Tensor, labels: Tensor, name: 
     accuracy = {form: _accuracy(inner, (images - m) / s, labels) for form, (m, s) in normalised.items()}
     accuracy["images"] = _accuracy(network, images, labels)
     best = max(accuracy, key=lambda form: accuracy[form])
-    if accuracy[best] > accuracy["images"] + MIN_ACCURACY_GAIN:
-        keys = zip(("mean", "std"), normalised[best], strict=True)
-        values = (f"model.victim.{key}=[{','.join([f'{value:.4g}'] * channels)}]" for key, value in keys)
+    if accuracy[best] > accuracy["images"] + gain:
+        means, stds = (f"[{','.join([f'{value:.4g}'] * channels)}]" for value in normalised[best])
+        setting = (
+            f"Set model.victim.mean={means} and model.victim.std={stds}"
+            if in_config
+            else f"Give cam_adv.models.normalized.Normalized(network, mean={means}, std={stds})"
+        )
         raise UserError(
-            f"{name} is right on {accuracy['images']:.0%} of the validation images with pixels {given}, and on "
-            f"{accuracy[best]:.0%} of them as {best}.",
-            f"Set {' and '.join(values)}, or the values that it was trained with.",
+            f"{name} is right on {accuracy['images']:.0%} of the {'validation ' * in_config}images with pixels "
+            f"{given}, and on {accuracy[best]:.0%} of them as {best}.",
+            f"{setting}, or the values that it was trained with.",
         )
 
 
@@ -162,6 +144,7 @@ def _accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     return (network(images).argmax(dim=1) == labels).double().mean().item()
 
 
+@gradients_enabled()
 def finite_difference_agreement(network: nn.Module, images: Tensor) -> float:
     """The share of images on which a finite difference along the gradient agrees with the gradient's norm.
 

@@ -6,17 +6,14 @@ import torch
 from torch import Tensor
 
 from cam_adv.errors import UserError
-from cam_adv.models.checks import RELATIVE_TOLERANCE, WHERE_SET, check_channels, failure
 from cam_adv.models.generators.base import Generator
 from cam_adv.models.generators.code_decoder import DECODER
 from cam_adv.models.generators.pretrained import PretrainedGenerator
+from cam_adv.models.input_checks import OVERSHOOT
+from cam_adv.models.output_checks import RELATIVE_TOLERANCE, WHERE_SET, check_channels, failure
 
 RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
 """Usual pixel ranges, one of which is named where the declared one is wrong."""
-
-OVERSHOOT = 0.5
-"""How far a pixel may lie outside the range, in units of its width: networks without a sigmoid overshoot a little."""
-
 
 Run = Callable[[Tensor], Tensor]
 

@@ -9,7 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cam_adv.data.human_labels import NOTHING
+from cam_adv.data.pixels import to_unit_range
 from cam_adv.data.splits import LabelledImages
+from cam_adv.models.input_checks import OVERSHOOT, check_pixels
+from cam_adv.models.modes import eval_mode
+from cam_adv.models.output_checks import check_outputs
 from cam_adv.models.penultimate import penultimate_features
 from cam_adv.models.predictions import batched_apply
 
@@ -32,6 +36,10 @@ class Reading:
     probs: Tensor
     plausibility: Tensor
     reads: Tensor
+
+
+FEW = 8
+"""Images with which the members are checked."""
 
 
 class Judge(nn.Module):
@@ -71,11 +79,19 @@ class Judge(nn.Module):
 
         Returns:
             The judge itself, on `device`.
+
+        Raises:
+            UserError: a member does not map each image to one logit for each class.
         """
         self.to(device)
         generator = torch.Generator().manual_seed(0)
         self._reference_features = []
-        for label in range(int(train.labels.max()) + 1):
+        classes = int(train.labels.max()) + 1
+        few = to_unit_range(held_out.images[:FEW].to(device))
+        with eval_mode(self):
+            for name, member in self.members.items():
+                check_outputs(member, few, classes, f"The judge's member {name}", trained=False)
+        for label in range(classes):
             rows = (train.labels == label).nonzero().squeeze(1)
             rows = rows[torch.randperm(len(rows), generator=generator)[: self.references]]
             _, features = self._outputs(train.images[rows], device)
@@ -97,16 +113,20 @@ class Judge(nn.Module):
         return len(self._real_scores)
 
     def read(self, images: Tensor, device: torch.device) -> Reading:
-        """Read pictures `(N, C, H, W)`, uint8 in [0, 255] or float in [0, 1].
+        """Read pictures `(N, C, H, W)`, uint8 in [0, 255] or float in [0, 1]; nothing in one with NaN.
 
         Raises:
             ValueError: `fit` was not called.
+            UserError: float pixels are far outside [0, 1].
         """
         if not len(self._real_scores):
             raise ValueError("the judge must be fitted before it reads")
+        if images.is_floating_point() and len(images):
+            check_pixels(images, OVERSHOOT)
         self.to(device)
         logits, features = self._outputs(images, device)
-        score = self._score(self._measures(logits, features, device))
+        measures = self._measures(logits, features, device)
+        score = self._score(measures.masked_fill(measures.isnan(), -math.inf))
         plausibility = (1 + _count_no_higher(self._real_scores, score)) / (1 + len(self._real_scores))
         probs = product_of_experts(logits)
         reads = torch.where(plausibility > self.level, probs.argmax(dim=1), NOTHING)
@@ -128,7 +148,8 @@ class Judge(nn.Module):
                 sizes[:] = [own_logits.shape[1], own_features.shape[1]]
                 return torch.cat([own_logits, own_features], dim=1)
 
-            own_logits, own_features = batched_apply(joined, images, device).split(sizes, dim=1)
+            with eval_mode(member):
+                own_logits, own_features = batched_apply(joined, images, device).split(sizes, dim=1)
             logits.append(own_logits.double())
             features.append(own_features)
         return torch.stack(logits, dim=1), features

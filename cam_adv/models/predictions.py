@@ -32,7 +32,7 @@ def batched_apply(function: Callable[[Tensor], Tensor], images: Tensor, device: 
     """Apply a function to images batch by batch.
 
     Args:
-        function: images `(n, C, H, W)` in [0, 1] on `device` to a tensor `(n, …)`.
+        function: images `(n, C, H, W)` in [0, 1] on `device`, contiguous, to a tensor `(n, …)`.
         images: `(N, C, H, W)`, uint8 in [0, 255] or float in [0, 1]; or codes `(N, D)`.
         device: the device on which the function computes.
 
@@ -43,4 +43,5 @@ def batched_apply(function: Callable[[Tensor], Tensor], images: Tensor, device: 
     if images.ndim == 2 and len(images) > FEW:  # what is drawn from a code may be large
         numbers = max(numbers, function(images[:1].to(device)).numel())
     size = batch_size(max(1, numbers))
-    return torch.cat([function(to_unit_range(batch.to(device))).cpu() for batch in images.split(size)])
+    parts = [function(to_unit_range(batch.to(device)).contiguous()).cpu() for batch in images.split(size)]
+    return torch.cat(parts)

@@ -17,9 +17,11 @@ from cam_adv.attributions.layer_target import LayerTarget
 from cam_adv.data.pixels import to_unit_range
 from cam_adv.data.selection import Selection
 from cam_adv.data.splits import ImageSplits, LabelledImages
+from cam_adv.metrics.active_latents import collapse_warning, count_active_latents
 from cam_adv.metrics.evaluator import Evaluator
 from cam_adv.models.generators.base import Generator
 from cam_adv.models.judge import Judge
+from cam_adv.models.modes import eval_mode
 from cam_adv.models.predictions import batched_apply
 from cam_adv.plots.drawing import Drawing
 from cam_adv.runtime.atomic_files import write_json
@@ -30,8 +32,11 @@ from cam_adv.training.model_zoo import ModelHandle, ModelSet, ModelZoo
 
 log = logging.getLogger(__name__)
 
-FEW = 8
-"""Test images with which a network is tried."""
+
+def one_of_each_class(data: LabelledImages) -> Tensor:
+    """The first image of each class that there is, `(n, C, H, W)` in [0, 1], to find a layer with."""
+    rows = [int((data.labels == label).nonzero()[0]) for label in data.labels.unique()]
+    return to_unit_range(data.images[rows])
 
 
 @dataclass(frozen=True)
@@ -111,10 +116,13 @@ class StudyContext:
         Args:
             attack: that of the config where None.
             victim: the study's where None.
+
+        Raises:
+            UserError: the victim fails a check that one of the config passes.
         """
         attack = attack or self.attack
         models = AttackModels(
-            self.victim if victim is None else victim,
+            self._checked(victim),
             self.generator if "generator" in attack.roles else None,
             self.surrogates if "surrogates" in attack.roles else [],
             self.splits.validation,  # they trained neither the generator nor the judge
@@ -137,8 +145,8 @@ class StudyContext:
 
     def evaluator(self, victim: nn.Module | None = None) -> Evaluator:
         """The networks that evaluate an attack on a victim, the study's where None."""
-        few = self.splits.test.images[:FEW]
-        return Evaluator.build(victim or self.victim, self.judge, self.generator, few, self.device)
+        images = one_of_each_class(self.splits.test)
+        return Evaluator.build(self._checked(victim), self.judge, self.generator, images, self.device)
 
     def layer_target(self, victim: nn.Module | None = None) -> LayerTarget:
         """The layer of a victim, the study's where None, at which its exact CAM is found.
@@ -146,12 +154,26 @@ class StudyContext:
         Raises:
             UserError: it has no exact CAM.
         """
-        few = to_unit_range(self.splits.test.images[:FEW].to(self.device))
-        return LayerTarget.with_exact_cam(victim or self.victim, few)
+        images = one_of_each_class(self.splits.test).to(self.device)
+        return LayerTarget.with_exact_cam(self._checked(victim), images)
+
+    def no_claim(self) -> str:
+        """The end of a study's heading where the generator's posterior has collapsed, after a sentence; else ""."""
+        active = count_active_latents(self.generator, self.splits.validation.images, self.device)
+        if active:
+            return ""
+        print(collapse_warning(active, self.generator.latent_size))
+        return ": no claim, for the reason above"
 
     def correct(self, data: LabelledImages, victim: nn.Module | None = None) -> Tensor:
         """Which images a victim, the study's where None, classifies correctly: `(N,)`."""
-        return batched_apply(victim or self.victim, data.images, self.device).argmax(dim=1) == data.labels
+        network = self._checked(victim)
+        with eval_mode(network):
+            return batched_apply(network, data.images, self.device).argmax(dim=1) == data.labels
+
+    def _checked(self, victim: nn.Module | None) -> nn.Module:
+        """A victim, the study's where None; one of your own if it passes the checks of a config's victim."""
+        return self.victim if victim is None else self.zoo.check_victim(victim)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write `<name>.json` into the run's folder; that of the study's own name is its result."""

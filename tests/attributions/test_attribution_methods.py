@@ -343,6 +343,45 @@ def test_method_works_with_frozen_weights_and_in_place_layers(name: str) -> None
     assert torch.equal(network(images()), before)
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_method_works_in_inference_mode_and_returns_no_graph(name: str) -> None:
+    layer_target = gap()
+    expected = METHODS[name](layer_target, images(), LABEL, TARGET)
+    with torch.inference_mode():
+        found = METHODS[name](layer_target, images(), LABEL + 0, TARGET + 0)
+    assert_same(found, expected)
+    with_graph = METHODS[name](layer_target, images().requires_grad_(), LABEL, TARGET)
+    assert not with_graph.requires_grad
+    assert_same(with_graph, expected)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (LABEL.int(), r"The label is torch\.int32"),
+        (LABEL.double(), r"The label is torch\.float64"),
+        (nn.functional.one_hot(LABEL, 10), "one number for each class"),
+        (LABEL + 5, "names class 12, but there are 10 classes"),
+        (LABEL[:2], "but there are 4 images"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(name: str, label: Tensor, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        METHODS[name](gap(), images(), label, TARGET)
+
+
+@pytest.mark.parametrize("name", FOR_ANY_NETWORK)
+@pytest.mark.parametrize(
+    ("after", "message"),
+    [(nn.Softmax(dim=1), "The network returns probabilities"), (nn.Flatten(0), r"The network returns \(40,\)")],
+)
+def test_networks_without_logits_are_refused(name: str, after: nn.Module, message: str) -> None:
+    network = gap().network
+    with pytest.raises(UserError, match=message):
+        METHODS[name](LayerTarget(nn.Sequential(network, after), network.features), images(), LABEL, TARGET)
+
+
 def test_method_without_exact_cam_or_maps_raises() -> None:
     without = lenet()
     for method in (cam, contrast_cam, last_channel_cam):

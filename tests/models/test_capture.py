@@ -1,10 +1,10 @@
-"""Capture of module calls: order, replaced outputs, and removal of the hooks."""
+"""Capture of module calls: order, replaced maps, and removal of the hooks."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from cam_adv.models.capture import forward_hook, record_calls
+from cam_adv.models.capture import edit_maps, record_calls
 
 
 class Failing(nn.Module):
@@ -13,7 +13,7 @@ class Failing(nn.Module):
 
 
 def hooks_of(network: nn.Module) -> int:
-    return sum(len(module._forward_hooks) for module in network.modules())
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in network.modules())
 
 
 def test_record_calls_lists_inputs_and_outputs_in_order_of_completion() -> None:
@@ -39,15 +39,24 @@ def test_record_calls_keeps_the_autograd_history() -> None:
     assert torch.equal(gradient, torch.ones(2, 3))
 
 
-def test_forward_hook_return_value_replaces_the_output() -> None:
+@pytest.mark.parametrize("at_input", [False, True])
+def test_edit_maps_replaces_the_maps_of_a_layer(at_input: bool) -> None:
     network = nn.Sequential(nn.Identity(), nn.Identity())
-    with forward_hook([network[0]], lambda module, inputs, output: 3 * output):
-        assert torch.equal(network(torch.ones(2)), torch.full((2,), 3.0))
-    assert torch.equal(network(torch.ones(2)), torch.ones(2))
+    maps, seen = torch.ones(1, 2, 3, 3), []
+    with edit_maps(network[1], at_input, lambda found: 3 * found):
+        assert torch.equal(network(maps), 3 * maps)
+        assert torch.equal(network(torch.ones(2)), torch.ones(2))  # no maps
+    with edit_maps(network[1], at_input, seen.append):
+        assert torch.equal(network(maps), maps)
+    assert [one is maps for one in seen] == [True]
+    assert hooks_of(network) == 0
 
 
-def test_forward_hook_is_removed_after_an_error() -> None:
+@pytest.mark.parametrize("at_input", [False, True])
+def test_hooks_are_removed_after_an_error(at_input: bool) -> None:
     network = nn.Sequential(nn.Linear(1, 1), Failing())
     with pytest.raises(RuntimeError, match="no output"), record_calls(network.modules()):
+        network(torch.ones(1, 1))
+    with pytest.raises(RuntimeError, match="no output"), edit_maps(network[1], at_input, lambda found: found):
         network(torch.ones(1, 1))
     assert hooks_of(network) == 0

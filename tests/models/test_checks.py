@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 import torch
@@ -9,7 +10,12 @@ from conftest import CommandResult
 from torch import Tensor, nn
 
 from cam_adv.errors import UserError
-from cam_adv.models.checks import check_classifier, check_pixel_range, finite_difference_agreement
+from cam_adv.models.checks import (
+    check_classifier,
+    check_pixel_range,
+    check_trainable,
+    finite_difference_agreement,
+)
 from cam_adv.models.normalized import Normalized
 from cam_adv.models.victims import MLP, GapCNN, LeNet
 
@@ -45,6 +51,21 @@ class RoundedPixels(torch.autograd.Function):
         return gradient
 
 
+def in_training(network: nn.Module, change: Callable[[Tensor], object]) -> nn.Module:
+    """The network with another output in training mode."""
+
+    class WithAuxiliary(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, images: Tensor) -> object:
+            logits = self.network(images)
+            return change(logits) if self.training else logits
+
+    return WithAuxiliary()
+
+
 class BatchNormInTraining(nn.Module):
     """Batch norm that was left in training mode."""
 
@@ -55,6 +76,17 @@ class BatchNormInTraining(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network(nn.functional.batch_norm(images, None, None, training=True))
+
+
+class SqueezedGap(nn.Module):
+    """Global average pooling, and then all dimensions of size 1 removed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features, self.linear = nn.Conv2d(1, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.linear(nn.functional.adaptive_avg_pool2d(self.features(images), 1).squeeze())
 
 
 INVALID = {
@@ -86,6 +118,17 @@ INVALID = {
         "probabilities|no gradient",
         "softmax|rounding",
     ),
+    "squeezed logits": (Wrapped(after=lambda logits: logits.squeeze()), r"\(3,\) for a batch of 1", "squeeze"),
+    "squeezed features": (SqueezedGap(), r"for a batch of 1", "squeeze"),
+    "batches of eight": (Wrapped(after=lambda logits: logits.view(8, 3)), "fails on a batch of 1", "any size"),
+    "even batches": (
+        Wrapped(before=lambda images: images[: len(images) // 2 * 2] if len(images) > 1 else images),
+        "for a batch of 7",
+        "any size",
+    ),
+    "changed images": (Wrapped(before=lambda images: images.data.mul_(0.5)), "changes the images", "new ones"),
+    "changed in place": (Wrapped(before=lambda images: images.sub_(0.5)), "changes the images", "images - 0.5"),
+    "a ReLU in place on the images": (Wrapped(before=nn.ReLU(inplace=True)), "changes the images", "in-place"),
     "another image size": (
         Wrapped(before=lambda images: images[:, :, :8]),
         "fails on images of 1×16×16",
@@ -120,6 +163,58 @@ def test_check_classifier_accepts_valid_network(network: nn.Module) -> None:
     check_classifier(network.eval(), IMAGES, 3, "mine.Net", trained=True)
     assert torch.equal(torch.get_rng_state(), state)
     assert finite_difference_agreement(network, IMAGES) == 1
+
+
+UNTRAINABLE = {
+    "all weights frozen": (MLP(1, 3, (16, 16), 8).requires_grad_(False), "no weights that can be trained", "=null"),
+    "no weights": (nn.Sequential(nn.AvgPool2d((16, 4)), nn.Flatten()), "no weights", "=null"),
+    "only unused weights": (
+        nn.Sequential(MLP(1, 4, (16, 16), 8).requires_grad_(False)).append(nn.Identity()),
+        "no weights",
+        "=null",
+    ),
+    "auxiliary logits": (
+        in_training(LeNet(1, 4, (16, 16)), lambda out: (out, out)),
+        "tuple in training",
+        "auxiliary",
+    ),
+    "failing": (
+        in_training(LeNet(1, 4, (16, 16)), lambda out: out[9]),
+        "fails in training mode: IndexError",
+        "train",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNTRAINABLE)
+def test_check_trainable_refuses_what_no_training_can_change(name: str) -> None:
+    network, what, remedy = UNTRAINABLE[name]
+    check_classifier(network.eval(), IMAGES, 4 if name != "all weights frozen" else 3, "mine.Net", trained=False)
+    with pytest.raises(UserError, match=f"mine.Net .*{what}") as refusal:
+        check_trainable(network, IMAGES, 4 if name != "all weights frozen" else 3, "mine.Net")
+    assert remedy in refusal.value.remedy
+
+
+def test_check_trainable_accepts_half_frozen_network_and_leaves_it_as_it_was() -> None:
+    network = GapCNN(1, 3, (4, 8, 12)).eval()
+    network.features.requires_grad_(False)
+    network.features[0].train()
+    state = {key: value.clone() for key, value in network.state_dict().items()}
+    modes, draws = [part.training for part in network.modules()], torch.get_rng_state()
+    check_trainable(network, IMAGES, 3, "mine.Net")
+    assert [part.training for part in network.modules()] == modes
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+    assert all(weight.grad is None for weight in network.parameters())
+    assert torch.equal(torch.get_rng_state(), draws)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_checks_work_where_gradients_are_off(mode: Callable[[], AbstractContextManager[None]]) -> None:
+    network = Wrapped()
+    with mode():
+        check_classifier(network, IMAGES + 0, 3, "mine.Net", trained=True)
+        check_trainable(network, IMAGES + 0, 3, "mine.Net")
+        assert finite_difference_agreement(network, IMAGES + 0) == 1
 
 
 def test_finite_difference_agreement_of_masked_gradient_is_low() -> None:

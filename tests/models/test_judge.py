@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from cam_adv.data.human_labels import NOTHING
 from cam_adv.data.splits import LabelledImages
+from cam_adv.errors import UserError
 from cam_adv.models.judge import Judge, product_of_experts, reading_text
 from cam_adv.models.penultimate import penultimate_features
 
@@ -227,6 +228,42 @@ class TestControls:
         reading = judge.read(noise, CPU)
         assert (reading.reads == NOTHING).all()
         assert reading.plausibility.max() <= LEVEL
+
+
+class TestPicturesAndMembersFromPython:
+    def test_nothing_is_read_in_a_picture_with_nan(self, judge: Judge) -> None:
+        pictures = textures(1, seed=3).images.float() / 255
+        expected = judge.read(pictures, CPU).reads
+        pictures[1, 0, 0, 0] = torch.nan
+        assert judge.read(pictures, CPU).reads.tolist() == [expected[0], NOTHING, expected[2]]
+
+    def test_pixels_of_8_bits_as_numbers_are_refused(self, judge: Judge) -> None:
+        with pytest.raises(UserError, match="the highest is") as refusal:
+            judge.read(textures(1, seed=3).images.float(), CPU)
+        assert refusal.value.remedy == "Divide 8-bit pixels by 255."
+
+    def test_members_are_read_in_evaluation_mode_and_in_inference_mode(self, judge: Judge) -> None:
+        train, real = textures(20, seed=1), textures(20, seed=3).images
+        members = {"one": nn.Sequential(nn.Dropout(0.5), trained_member(train, 0)).train()}
+        expected = Judge({"one": trained_member(train, 0)}, LEVEL, 5, 1000).fit(train, train, CPU).read(real, CPU)
+        with torch.inference_mode():
+            found = Judge(members, LEVEL, 5, 1000).fit(train, train, CPU).read(real, CPU)
+        assert torch.equal(found.probs, expected.probs)
+        assert torch.equal(found.plausibility, expected.plausibility)
+        assert members["one"].training
+
+    @pytest.mark.parametrize(
+        ("last", "message"),
+        [
+            (nn.Softmax(dim=1), "The judge's member odd returns probabilities, not logits"),
+            (nn.ConstantPad1d((0, 1), 0.0), r"The judge's member odd returns \(8, 4\) for 8 images"),
+        ],
+    )
+    def test_members_without_logits_are_refused(self, last: nn.Module, message: str) -> None:
+        train = textures(20, seed=1)
+        member = nn.Sequential(nn.Flatten(), nn.Linear(SIDE**2, 3), last)
+        with pytest.raises(UserError, match=message):
+            Judge({"odd": member}, LEVEL, 5, 1000).fit(train, train, CPU)
 
 
 def test_reading_text_names_the_class_or_nothing() -> None:

@@ -190,6 +190,137 @@ class TestTorchvision:
         assert network(torch.rand(2, 3, 64, 64)).shape == (2, 3)
 
 
+class ViewNet(nn.Module):
+    """Flattens by `Tensor.view`, which needs contiguous maps."""
+
+    def __init__(self, in_channels: int, num_classes: int, image_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(in_channels, 4, 3, padding=1)
+        self.linear = nn.Linear(4 * image_size[0] * image_size[1], num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.linear(self.convolution(images).relu().view(len(images), -1))
+
+
+class ViewDecoder(nn.Module):
+    """A generator's decoder that does so."""
+
+    code_shape = (4,)
+
+    def __init__(self, in_channels: int, image_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.shape = (in_channels, *image_size)
+        self.start = nn.Linear(4, 4 * image_size[0] * image_size[1])
+        self.convolution = nn.Conv2d(4, 2 * in_channels, 3, padding=1)
+        self.end = nn.Linear(2, 1)
+
+    def decode(self, z: Tensor) -> Tensor:
+        maps = self.convolution(self.start(z).unflatten(1, (4, *self.shape[1:])))
+        return self.end(maps.view(len(z), -1, 2)).sigmoid().view(len(z), *self.shape)
+
+
+class Frozen(ViewNet):
+    """Every weight is frozen."""
+
+    def __init__(self, in_channels: int, num_classes: int, image_size: tuple[int, int]) -> None:
+        super().__init__(in_channels, num_classes, image_size)
+        self.requires_grad_(False)
+
+
+def scripted(in_channels: int, num_classes: int, image_size: tuple[int, int]) -> nn.Module:
+    return torch.jit.script(ViewNet(in_channels, num_classes, image_size))
+
+
+def traced_inside(in_channels: int, num_classes: int, image_size: tuple[int, int]) -> nn.Module:
+    network = ViewNet(in_channels, num_classes, image_size)
+    return nn.Sequential(torch.jit.trace(network, torch.zeros(2, in_channels, *image_size)))
+
+
+class TestOwnNetworks:
+    def test_only_shipped_networks_become_channels_last(
+        self, tiny: list[str], splits: ImageSplits, tmp_path: Path
+    ) -> None:
+        own_weight = victim(tiny, splits, tmp_path, *own("ViewNet")).network.convolution.weight  # type: ignore[union-attr]
+        shipped_weight = victim(tiny, splits, tmp_path).network.features[2][0].weight  # type: ignore[index, union-attr]
+        assert own_weight.is_contiguous()
+        assert shipped_weight.is_contiguous(memory_format=torch.channels_last)
+        assert not shipped_weight.is_contiguous()
+
+    def test_decoder_that_views_is_accepted(self, tiny: list[str], splits: ImageSplits, tmp_path: Path) -> None:
+        decoder = [f"model.generator.network.decoder._target_={__name__}.ViewDecoder"]
+        settings = settings_from(
+            compose([*(one for one in tiny if "generator" not in one), "model/generator=own", *decoder])
+        )
+        model = ModelZoo(splits, "here", tmp_path, settings.hardware).models(settings.model, {"generator"}).generator
+        assert model is not None
+        assert model.network.decode(torch.zeros(2, 4)).shape == (2, 1, 16, 16)  # type: ignore[operator]
+
+    @pytest.mark.parametrize(("name", "trained"), [("scripted", ""), ("traced_inside", "model.victim.training=null")])
+    def test_torchscript_is_refused(
+        self, tiny: list[str], splits: ImageSplits, tmp_path: Path, name: str, trained: str
+    ) -> None:
+        with pytest.raises(UserError, match=f"{name} made a TorchScript module") as refusal:
+            victim(tiny, splits, tmp_path, *own(name), *filter(None, [trained]))
+        assert "torch.save(script.state_dict(), FILE) and model.victim.weights=FILE" in refusal.value.remedy
+
+    def test_state_dict_of_torchscript_fits_the_network_that_it_was_made_from(
+        self, tiny: list[str], splits: ImageSplits, tmp_path: Path
+    ) -> None:
+        """The remedy above."""
+        script = scripted(1, 3, (16, 16))
+        torch.save(script.state_dict(), tmp_path / "weights.pth")
+        given = f"model.victim.weights={tmp_path}/weights.pth"
+        network = victim(tiny, splits, tmp_path, *own("ViewNet"), given).network
+        images = splits.test.images[:5].float() / 255
+        assert torch.equal(network(images), script(images))
+
+    def test_frozen_network_is_refused_for_a_training_and_taken_as_it_is(
+        self, tiny: list[str], splits: ImageSplits, tmp_path: Path
+    ) -> None:
+        with pytest.raises(UserError, match="Frozen has no weights that can be trained") as refusal:
+            victim(tiny, splits, tmp_path, *own("Frozen"))
+        assert "model.victim.training=null" in refusal.value.remedy
+        assert victim(tiny, splits, tmp_path, *own("Frozen"), "model.victim.training=null").training is None
+
+
+class TestVictimFromPython:
+    """`check_victim`: what the config's victims must pass, a network from a notebook must pass, too."""
+
+    @pytest.fixture
+    def zoo(self, tiny: list[str], splits: ImageSplits, tmp_path: Path) -> ModelZoo:
+        return ModelZoo(splits, "here", tmp_path, settings_with(tiny, []).hardware)
+
+    @pytest.mark.parametrize(
+        ("last", "message"),
+        [
+            (nn.Softmax(dim=1), "The victim returns probabilities, not logits"),
+            (
+                nn.ConstantPad1d((0, 1), 0.0),
+                r"The victim returns \(8, 4\) for 8 images, but the dataset has 3 classes",
+            ),
+            (nn.Flatten(0), r"The victim returns \(24,\)"),
+        ],
+    )
+    def test_outputs_that_a_config_may_not_have_are_refused(
+        self, zoo: ModelZoo, last: nn.Module, message: str
+    ) -> None:
+        with pytest.raises(UserError, match=message):
+            zoo.check_victim(nn.Sequential(OneChannel(3), last))
+
+    def test_network_in_training_mode_passes_and_stays_as_it_is(self, zoo: ModelZoo) -> None:
+        network = nn.Sequential(nn.Dropout(0.5), OneChannel(3)).train()
+        nn.init.constant_(network[1].linear.bias, -1.0)  # type: ignore[union-attr, arg-type]
+        assert zoo.check_victim(network) is network
+        assert all(part.training for part in network.modules())
+
+    def test_networks_of_the_zoo_are_not_checked_again(self, zoo: ModelZoo, tiny: list[str]) -> None:
+        """One that the package has trained may be poor, and is what is studied all the same."""
+        made = zoo.victim(settings_with(tiny, []).model.victim).network
+        with torch.no_grad():
+            made.classifier.weight.fill_(torch.nan)  # type: ignore[union-attr, operator]
+        assert zoo.check_victim(made) is made
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -54,9 +54,9 @@ class SearchSpace:
         return (variables[..., self.latent_size :] * self.residual.scale).unflatten(-1, self.image_shape)
 
     def images(self, generator: Generator, variables: Tensor) -> Tensor:
-        """x' = clip(G(z) + δ, 0, 1) of variables `(N, V)`: `(N, C, H, W)`."""
+        """x' = clip(G(z) + δ, 0, 1) of variables `(N, V)`: `(N, C, H, W)`, contiguous."""
         generated, residual = generator.decode(self.codes(variables)), self.residuals(variables)
-        return generated if residual is None else (generated + residual).clamp(0, 1)
+        return (generated if residual is None else (generated + residual).clamp(0, 1)).contiguous()
 
     def project(self, variables: Tensor, z0: Tensor) -> Tensor:
         """The nearest variables `(N, V)` whose codes are in the ball around z0 `(N, D)` and whose δ is in its own."""

@@ -104,6 +104,7 @@ class AdversarialTraining(Study, AdversarialTrainingConfig):
         kinds = {name: attack.kind for name, attack in self.attacks.items()}
         table = AdversarialTrainingTable.build(accuracy, verdicts, kinds, self.min_effect)
         heading = f"{settings.model.victim.name} on {settings.dataset.name}, adversarially trained"
+        heading += context.no_claim()
         print_adversarial_training(table, heading)
         context.drawing.draw(f"{self.name}.png", adversarial_training_figure, table, heading)
         context.write_json(self.name, adversarial_training_content(table))

@@ -7,13 +7,10 @@ from torch import Tensor
 from cam_adv.data.human_labels import NOTHING
 from cam_adv.data.pixels import to_unit_range
 from cam_adv.data.splits import LabelledImages
+from cam_adv.metrics.active_latents import collapse_warning, count_active_latents
 from cam_adv.metrics.evaluator import Evaluator, Predictions
 from cam_adv.models.predictions import batched_apply
 from cam_adv.schema.fields import Index, StrictModel, UnitShare
-
-ACTIVE_SHARE = 0.01
-"""Share of a latent's variance that its posterior mean over images has from which it is active; of a standard normal
-prior, whose variance is 1, that is the bound of Burda et al. 2016 (arXiv 1509.00519)."""
 
 
 class PreconditionSettings(StrictModel):
@@ -58,17 +55,13 @@ class Preconditions:
         reconstructions = batched_apply(evaluator.generator.decode, on_test.codes, evaluator.device)
         on_reconstructions = evaluator.judge.read(reconstructions, evaluator.device)
         accepted = on_test.judge_reads != NOTHING
-        posterior_variance = batched_apply(
-            lambda part: evaluator.generator.encode(part).std.square(), test.images, evaluator.device
-        ).mean(dim=0)
-        of_the_mean = on_test.codes.var(dim=0)
         return cls(
             judge_accepts=_share(accepted),
             judge_right=_share((on_test.judge_reads == test.labels)[accepted]),
             judge_read=_share(on_test.judge_reads == test.labels),
             reconstruction_read=_share(on_reconstructions.reads == test.labels),
             reconstruction_rms=(reconstructions - to_unit_range(test.images)).square().mean().sqrt().item(),
-            active_latents=int((of_the_mean > ACTIVE_SHARE * (of_the_mean + posterior_variance)).sum()),
+            active_latents=count_active_latents(evaluator.generator, test.images, evaluator.device, on_test.codes),
             held_out_images=evaluator.judge.held_out,
             least_held_out_images=evaluator.judge.least_held_out,
         )
@@ -93,12 +86,7 @@ class Preconditions:
                 "(model.judge.training.epochs), or wider members."
             )
         if self.active_latents < least.active_latents:
-            found.append(
-                f"{self.active_latents} of the generator's {latents} latents depend on the image: its posterior has "
-                "collapsed, and an attack on codes cannot change the picture. Lower "
-                "model.generator.training.kl_weight where model.generator.training has it, or give another generator "
-                "(model/generator)."
-            )
+            found.append(collapse_warning(self.active_latents, latents))
         if self.reconstruction_read < least.reconstruction_read:
             found.append(
                 f"This generator cannot carry this dataset: the judge reads {self.reconstruction_read:.0%} of its "

@@ -82,7 +82,10 @@ class AttackStudy(Study):
         settings, attack, splits, test = context.settings, context.attack, context.splits, context.splits.test
         evaluator, device = context.evaluator(), context.device
         if evaluator.cam_head is None:
-            print("The victim does not end in global average pooling and one linear layer: it has no exact CAMs.")
+            print(
+                "The victim has no exact CAMs: no module puts out maps on which its logits depend through global "
+                "average pooling and one linear layer alone."
+            )
         images = to_unit_range(test.images[:GRADIENT_IMAGES].to(device))
         agreement = finite_difference_agreement(evaluator.victim, images)
         if agreement < MASKED_BELOW:

@@ -95,6 +95,7 @@ class AttackComparison(Study, AttackComparisonConfig):
         }
         curves = class_curves(scores, splits.validation.labels, splits.test.labels, attacked, self, seed)
         heading = f"both kinds of attack on {context.settings.model.victim.name}, {context.settings.dataset.name}"
+        heading += context.no_claim()
         labels = {"validation labels": splits.validation.labels, "test labels": splits.test.labels}
         save_tensors(scores.tensors() | labels, folder / "scores.safetensors")
         print_attack_comparison(curves, names, self, heading)

@@ -35,7 +35,7 @@ from cam_adv.runtime.source_hash import source_hash, targets_in
 from cam_adv.runtime.tensor_files import save_tensors
 from cam_adv.schema.run import RunSettings
 from cam_adv.studies.base import Study
-from cam_adv.studies.context import FEW, StudyContext
+from cam_adv.studies.context import StudyContext, one_of_each_class
 from cam_adv.studies.explanation_reliability.attack_pairs import make_attack_pairs
 from cam_adv.studies.explanation_reliability.claims import (
     ATTACK,
@@ -148,7 +148,7 @@ class ExplanationReliability(Study, ReliabilityConfig):
         """
         victim = settings.model.victim
         victims = build_victims(victim, self.victims, zoo)
-        LayerTarget.with_exact_cam(victims[self.victims[0]].network, to_unit_range(splits.test.images[:FEW]))
+        LayerTarget.with_exact_cam(victims[self.victims[0]].network, one_of_each_class(splits.test))
         models = {_victim_name(seed): model for seed, model in victims.items()}
         if victim.training is not None:
             models[SHUFFLED_LABELS] = build_with_shuffled_labels(victim, self.victims[0], zoo, settings.seed)
@@ -229,9 +229,10 @@ class ExplanationReliability(Study, ReliabilityConfig):
         }
         attacks |= {name: {key: asdict(rate) for key, rate in of.items()} for name, of in rates.items()}
         context.write_json("attacks", attacks)
+        no_claim = context.no_claim()
         for name, of in rates.items():
             rows = {"rows": len(victims.selection) * len(self.victims)}
-            print_attack(attack.kind, f"{attack.name}, {name.replace('_', ' ')}, on every victim", of, rows)
+            print_attack(attack.kind, f"{attack.name}, {name.replace('_', ' ')}, on every victim{no_claim}", of, rows)
         print_reliability(primary, order)
         log.info("Drawing the figures.")
         if dissimilarities:

@@ -100,6 +100,7 @@ def test_proxies_are_evaluated_in_turn(
     """All at the first and the last step; between them the latest output of each is repeated."""
     attack = make_attack(proxies_per_step=per_step, steps=4, init=["mean"], early_stop_prob=1 - 1e-9, trace_points=5)
     bound = bind(attack)
+    bound(images(), Y, TARGET)  # the first call also checks the networks
     calls: list[int] = []
     latest: dict[int, Tensor] = {}
 
