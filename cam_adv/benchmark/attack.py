@@ -108,7 +108,7 @@ def repeated_selection(context: StudyContext, count: int) -> Selection:
     test = context.splits.test
     correct = context.correct(test)
     distinct = min(count, int(correct.sum()))
-    selection = select(test.labels, correct, context.splits.num_classes, distinct, None, "random", 0)
+    selection = select(test.labels, correct, context.splits.class_names, distinct, None, "random", 0)
     rows = torch.arange(count) % len(selection)
     return Selection(selection.index[rows], selection.y[rows], selection.target[rows])
 

@@ -1,24 +1,20 @@
 """The whole config, and the checks that involve several sections."""
 
 import logging
-import unicodedata
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import model_validator
 
 from cam_adv.attacks.base import Attack
+from cam_adv.data.class_names import class_number
 from cam_adv.errors import UserError
 from cam_adv.schema.component import built
 from cam_adv.schema.run import RunSettings
 from cam_adv.schema.selection import GENERATED, SelectionSettings
-from cam_adv.schema.wording import nearest
 from cam_adv.studies.base import Study
 
 log = logging.getLogger(__name__)
-
-NAMES_IN_MESSAGE = 20
-"""Largest number of class names in an error message."""
 
 
 class Settings(RunSettings):
@@ -34,7 +30,7 @@ class Settings(RunSettings):
     answers: Any = None
 
     def check_classes(self, num_classes: int) -> None:
-        """Refuse numbers of classes that the dataset does not have; names are left to `with_class_numbers`.
+        """Refuse positions of classes that the dataset does not have; names are left to `with_class_numbers`.
 
         Raises:
             UserError: a source, a target or an example pair names a class outside [0, num_classes).
@@ -62,7 +58,7 @@ class Settings(RunSettings):
         self.study.check_classes(num_classes, self.dataset.name)
 
     def with_class_numbers(self, class_names: Sequence[str]) -> "Settings":
-        """These settings with the number of each class that they name.
+        """These settings with the position of each class in place of its name or number.
 
         Args:
             class_names: of the loaded images. "random", "next" and "every" stay the rules of `selection.target`, and
@@ -73,8 +69,8 @@ class Settings(RunSettings):
                 class of the source.
         """
 
-        def number(path: str, value: Any) -> Any:
-            return _class_number(path, value, class_names, self.dataset.name) if isinstance(value, str) else value
+        def number(path: str, value: Any) -> int:
+            return class_number(path, value, class_names, self.dataset.name)
 
         source, target = self.selection.source, self.selection.target
         target = target if target in ("random", "next", "every") else number("selection.target", target)
@@ -84,12 +80,12 @@ class Settings(RunSettings):
                 "selection.source=%d.",
                 class_names.index(GENERATED),
             )
-        source = source if source == GENERATED else number("selection.source", source)
+        source = source if source in (None, GENERATED) else number("selection.source", source)
         selection = SelectionSettings(images=self.selection.images, source=source, target=target)
         pairs = [
             tuple(number(f"dataset.example_pairs[{row}][{place}]", pair[place]) for place in (0, 1))
             for row, pair in enumerate(self.dataset.example_pairs)
-        ]
+        ] or [(0, 1), (1, 0)]
         dataset = self.dataset.model_copy(update={"example_pairs": pairs})
         return self.model_copy(update={"selection": selection, "dataset": dataset})
 
@@ -133,17 +129,3 @@ class Settings(RunSettings):
     def _study_can_be_done(self) -> "Settings":
         self.study.check(self, self.attack)
         return self
-
-
-def _class_number(path: str, name: str, class_names: Sequence[str], dataset: str) -> int:
-    """The number of a class by its name; the two may differ in how they compose an accented letter."""
-    names = [unicodedata.normalize("NFC", one) for one in class_names]
-    name = unicodedata.normalize("NFC", name)
-    if name in names:
-        return names.index(name)
-    more = f" and {len(names) - NAMES_IN_MESSAGE} more" if len(names) > NAMES_IN_MESSAGE else ""
-    raise UserError(
-        f"{path}={name}, but {dataset} has no class of this name.",
-        f"Choose from {', '.join(names[:NAMES_IN_MESSAGE])}{more}, or a number from 0 to "
-        f"{len(names) - 1}{nearest(name, names)}.",
-    )

@@ -1,17 +1,21 @@
 """Datasets of the Hugging Face Hub by name, and local ones in its formats: the extra `cam-adv[huggingface]`."""
 
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
-from cam_adv.data.pictures import check_size, square_image
+from cam_adv.data.class_names import numeric_order
+from cam_adv.data.pictures import PictureFormat, check_size, unreadable
 from cam_adv.data.sources import PARTS, Source, TrainingImages
 from cam_adv.data.splits import LabelledImages
 from cam_adv.errors import UserError
+from cam_adv.schema.dataset import Background
 from cam_adv.schema.wording import nearest
 
 if TYPE_CHECKING:  # an optional dependency
@@ -33,6 +37,7 @@ def hugging_face_dataset(
     label_column: str | None,
     size: int,
     gray: bool,
+    background: Background = "white",
 ) -> Source:
     """A dataset that the package `datasets` loads, with its own splits.
 
@@ -43,30 +48,38 @@ def hugging_face_dataset(
         path: name on the Hub, such as "ylecun/mnist"; or a folder of images or Parquet files, or by `save_to_disk`.
         configuration: for a dataset that has several.
         image_column: None: the only column of type `Image`.
-        label_column: None: the only column of type `ClassLabel`; another column has its sorted values as classes.
+        label_column: None: the only column of type `ClassLabel`; another has its values as classes, in their order.
         size: side in pixels: the shorter side is resized to it, then the centre is cropped.
         gray: one channel instead of three.
+        background: on which transparent pictures are laid.
 
     Raises:
         UserError: the package is missing; the dataset is not there, can't be reached or read; it has no training
-            images, or not one column of images and one of classes.
+            images, or not one column of images and one of classes; its splits number the classes differently, or
+            there are labels that are no class.
     """
     try:
-        from datasets import ClassLabel, Image
+        from datasets import ClassLabel
+        from datasets import Image as ImageFeature
     except ImportError as error:
         raise UserError(
             "dataset=hugging_face needs the package datasets.", "Install it with pip install 'cam-adv[huggingface]'."
         ) from error
+    if path is None:
+        raise UserError("dataset.path=null names no dataset.", "Give dataset.path=NAME, such as ylecun/mnist.")
     check_size(size)
+    picture_format = PictureFormat(size, gray, background)
     splits = _training_splits(path, _load(path, configuration))
     features = splits["train"].features
-    image_column = _column(path, features, image_column, Image, "image_column")
+    image_column = _column(path, features, image_column, ImageFeature, "image_column")
     label_column = _column(path, features, label_column, ClassLabel, "label_column")
 
-    labels = {name: list(split[label_column]) for name, split in splits.items()}
+    _check_same_columns(path, splits, image_column, label_column)
+    labels = {name: [_known(label) for label in split[label_column]] for name, split in splits.items()}
     if isinstance(features[label_column], ClassLabel):
         class_names = tuple(features[label_column].names)
         number: Mapping[Any, int] = {label: label for label in range(len(class_names))}
+        _check_class_labels(path, label_column, labels, class_names)
     else:
         values = _sorted_values(labels, path, label_column)
         class_names = tuple(map(str, values))
@@ -78,7 +91,8 @@ def hugging_face_dataset(
         if not labelled.any():
             continue
         if name == "train" or labelled.all():
-            parts[name] = LabelledImages(_read_images(path, split, image_column, size, gray), numbers)[labelled]
+            images = _read_images(path, name, split, image_column, picture_format)
+            parts[name] = LabelledImages(images, numbers)[labelled]
         if name == "train" and not labelled.all():
             log.info("%s has no label for %d training images: they are left out.", path, int((~labelled).sum()))
     if "train" not in parts:
@@ -151,7 +165,8 @@ def _column(path: str, features: Mapping[str, Any], given: str | None, kind: typ
 def _sorted_values(labels: Mapping[str, list[Any]], path: str, column: str) -> list[Any]:
     """The different values of a column of plain values, which are the classes."""
     try:
-        return sorted({value for values in labels.values() for value in values if value is not None})
+        found = {value for values in labels.values() for value in values if value is not None}
+        return sorted(found, key=numeric_order if all(isinstance(value, str) for value in found) else None)
     except TypeError as error:  # lists and mappings can't be classes, and texts can't be sorted among numbers
         raise UserError(
             f"The column {column} of dataset.path={path} can't be read as classes: {error}.",
@@ -159,15 +174,57 @@ def _sorted_values(labels: Mapping[str, list[Any]], path: str, column: str) -> l
         ) from error
 
 
-def _read_images(path: str, split: "Dataset", column: str, size: int, gray: bool) -> Tensor:
-    """The images of a column, `(N, C, size, size)` uint8."""
-    from datasets import Image
+def _known(label: Any) -> Any:
+    """A label; None for NaN, with which tables of numbers say that there is none."""
+    return None if isinstance(label, float) and math.isnan(label) else label
 
+
+def _check_same_columns(path: str, splits: Mapping[str, "Dataset"], image_column: str, label_column: str) -> None:
+    """Refuse splits without the columns of the training images, or with other classes in them."""
+    train = splits["train"].features[label_column]
+    for name, split in splits.items():
+        for key, column in (("image_column", image_column), ("label_column", label_column)):
+            if column not in split.features:
+                raise UserError(
+                    f"The split {name} of dataset.path={path} has no column {column}, which train has.",
+                    f"Give both the same columns, or name one that both have with dataset.{key}.",
+                )
+        names = getattr(split.features[label_column], "names", None)
+        if names != getattr(train, "names", None):
+            raise UserError(
+                f"The split {name} of dataset.path={path} numbers its classes otherwise than train.",
+                f"Cast its column {label_column} to the ClassLabel of train, and save both with save_to_disk.",
+            )
+
+
+def _check_class_labels(path: str, column: str, labels: Mapping[str, list[Any]], class_names: Sequence[str]) -> None:
+    """Refuse labels that are none of the classes; `UNLABELLED` is allowed."""
+    for name, values in labels.items():
+        if wrong := sorted(set(values) - {None, *range(UNLABELLED, len(class_names))}):
+            raise UserError(
+                f"The split {name} of dataset.path={path} has labels such as {wrong[0]}, but its column {column} has "
+                f"{len(class_names)} classes.",
+                f"Give labels from 0 to {len(class_names) - 1}, and -1 where there is none.",
+            )
+
+
+def _read_images(path: str, name: str, split: "Dataset", column: str, picture_format: PictureFormat) -> Tensor:
+    """The images of a column, `(N, C, size, size)` uint8."""
+    from datasets import Image as ImageFeature
+
+    images: list[Tensor] = []
     try:
-        pictures = split.select_columns([column]).cast_column(column, Image())
-        return torch.stack([square_image(row[column], size, gray) for row in pictures])
+        for row in split.select_columns([column]).cast_column(column, ImageFeature()):
+            if not isinstance(picture := row[column], Image.Image):
+                raise TypeError(f"row {len(images)} holds no picture")
+            images.append(picture_format.image(picture, f"Image {len(images)} of {name} in {path}"))
+    except UserError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise unreadable(f"Image {len(images)} of {name} in {path}", error) from error
     except Exception as error:  # of many types: values that are no images, damaged images, missing files
         raise UserError(
             f"The column {column} of dataset.path={path} can't be read as images: {error or type(error).__name__}.",
             "Name the column of images with dataset.image_column, and replace damaged images.",
         ) from error
+    return torch.stack(images)

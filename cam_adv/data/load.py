@@ -1,36 +1,66 @@
 """Load a dataset as its settings say."""
 
-import torch
-from hydra.utils import instantiate
+import hashlib
+import logging
+from collections.abc import Sequence
+from typing import Any
 
-from cam_adv.data.sources import TrainingImages
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from torch import Tensor
+
+from cam_adv.data.class_names import are_chosen_by_name, listed
+from cam_adv.data.sources import Source, TrainingImages
 from cam_adv.data.splits import ImageSplits, LabelledImages, split
 from cam_adv.errors import UserError
 from cam_adv.schema.dataset import DatasetSettings
+
+log = logging.getLogger(__name__)
 
 
 def load_dataset(settings: DatasetSettings) -> ImageSplits:
     """Read the images and split them, where the source has not split them itself.
 
+    Logs how the classes are numbered, and how many test images are copies of others.
+
     Raises:
-        UserError: the source can't be read, its images or labels are invalid, or a class is too small for the split.
+        UserError: the source can't be read, its images or labels are invalid, all images of a class are the same, or
+            a class is too small for the split.
     """
-    pool, test, class_names = instantiate(settings.source)
+    pool, test, class_names = _read(settings.source)
     source, shape = settings.source["_target_"], tuple(pool.images.shape[1:])
     validation = pool.validation if isinstance(pool, TrainingImages) else None
+    if not all(isinstance(name, str) for name in class_names):
+        raise UserError(f"{source} returns class names that are no texts: {class_names!r:.80}.", "Return texts.")
     for part in (pool, validation, test):
         if part is not None:
             _check(part, source, shape, len(class_names))
     for part, purpose in ((pool, "train on"), (validation, "validate with")):
         if part is not None and (missing := sorted(set(range(len(class_names))) - set(part.labels.tolist()))):
             raise UserError(
-                f"{source} has no image of class {class_names[missing[0]]} to {purpose}.",
-                "Add images of this class, or leave it out.",
+                f"{settings.name} has no image of class {class_names[missing[0]]} to {purpose}.",
+                "Add images of this class, or take it out of the dataset's classes.",
             )
+    _check_variety(pool, class_names, settings)
     if validation is not None and test is not None:
-        return ImageSplits(LabelledImages(pool.images, pool.labels), validation, test, tuple(class_names))
-    fractions = settings.split
-    return split(pool, test, class_names, fractions.validation, fractions.test, fractions.seed)
+        splits = ImageSplits(LabelledImages(pool.images, pool.labels), validation, test, tuple(class_names))
+    else:
+        fractions = settings.split
+        splits = split(pool, test, class_names, fractions.validation, fractions.test, fractions.seed)
+    _tell_class_numbers(splits.class_names, settings.name)
+    _tell_copies(splits, settings.name)
+    return splits
+
+
+def _read(source: dict[str, Any]) -> Source:
+    """What a source returns; its own errors, not those in which Hydra wraps them."""
+    try:
+        return instantiate(source)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        raise
 
 
 def _check(part: LabelledImages, source: str, shape: tuple[int, ...], num_classes: int) -> None:
@@ -56,3 +86,48 @@ def _check(part: LabelledImages, source: str, shape: tuple[int, ...], num_classe
             f"{source} returns labels from {labels.min()} to {labels.max()} for {num_classes} classes.",
             f"Return labels from 0 to {num_classes - 1}.",
         )
+
+
+def _check_variety(pool: LabelledImages, class_names: Sequence[str], settings: DatasetSettings) -> None:
+    """Refuse a class of which all images are the same, such as black drawings on a black ground."""
+    for label, name in enumerate(class_names):
+        images = pool.images[pool.labels == label]
+        if len(images) == 1 or not (images == images[:1]).all():
+            continue
+        values = images[0].unique()
+        remedy = "Give each class different images, or leave this one out."
+        if len(values) == 1 and settings.background is not None:
+            other = "black" if settings.background == "white" else "white"
+            remedy = f"Set dataset.background={other} for drawings on a transparent ground, or give other images."
+        raise UserError(
+            f"All {len(images)} images of class {name} in {settings.name} are the same"
+            f"{f': each pixel is {values[0]}' if len(values) == 1 else ''}.",
+            remedy,
+        )
+
+
+def _tell_class_numbers(class_names: Sequence[str], dataset: str) -> None:
+    """Log which class has which number, unless each is called by its number."""
+    if are_chosen_by_name(class_names):
+        log.info("%s has %d classes, chosen by name: %s.", dataset, len(class_names), listed(class_names))
+    elif class_names != tuple(map(str, range(len(class_names)))):
+        numbered = [f"{number} {name}" for number, name in enumerate(class_names)]
+        log.info("%s has %d classes: %s.", dataset, len(class_names), listed(numbered))
+
+
+def _tell_copies(splits: ImageSplits, dataset: str) -> None:
+    """Log how many test images stand among the others, too: a result on them says nothing about new images."""
+    others = {digest for part in (splits.train, splits.validation) for digest in _digests(part.images)}
+    copies = sum(digest in others for digest in _digests(splits.test.images))
+    if copies:
+        log.info(
+            "%d of the %d test images of %s are also among its training or validation images.",
+            copies,
+            len(splits.test),
+            dataset,
+        )
+
+
+def _digests(images: Tensor) -> list[bytes]:
+    """A fingerprint of each image."""
+    return [hashlib.blake2b(image, digest_size=16).digest() for image in images.contiguous().numpy()]

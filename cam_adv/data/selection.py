@@ -31,7 +31,7 @@ class Selection:
 def select(
     labels: Tensor,
     eligible: Tensor,
-    num_classes: int,
+    class_names: Sequence[str],
     count: int,
     source: int | None,
     target: TargetRule,
@@ -43,7 +43,7 @@ def select(
     Args:
         labels: of all test images, `(T,)` in [0, K).
         eligible: `(T,)` bool, the images that the victim classifies correctly.
-        num_classes: K.
+        class_names: of the K classes.
         count: how many to draw, without replacement; "every" distributes them over all K(K − 1) ordered pairs.
         source: the class to draw from, or None for all.
         target: "random": uniform over the other classes; "next": y + 1 mod K; "every": each ordered pair
@@ -63,11 +63,13 @@ def select(
     pool = candidates.nonzero().squeeze(1)
     pool = pool[torch.randperm(len(pool), generator=generator)]
     if target == "every":
-        return _every_pair(labels, pool, num_classes, count, key)
+        return _every_pair(labels, pool, class_names, count, key)
+    if not len(pool):
+        raise _none_left("" if source is None else f" of class {class_names[source]}")
     if len(pool) < count:
         raise UserError(
             f"{key}={count}, but only {len(pool)} images"
-            f"{'' if source is None else f' of class {source}'} can be attacked.",
+            f"{'' if source is None else f' of class {class_names[source]}'} can be attacked.",
             f"Set {key} to {len(pool)} or less.",
         )
     index = pool[:count].sort().values
@@ -76,8 +78,8 @@ def select(
         return Selection(index, y, torch.full_like(y, target))
     offset = torch.ones_like(y)
     if target == "random":
-        offset = torch.randint(1, num_classes, (count,), generator=generator)
-    return Selection(index, y, (y + offset) % num_classes)
+        offset = torch.randint(1, len(class_names), (count,), generator=generator)
+    return Selection(index, y, (y + offset) % len(class_names))
 
 
 def draw_pairs(num_classes: int, count: int, target: TargetRule, seed: int) -> Selection:
@@ -103,13 +105,15 @@ def draw_pairs(num_classes: int, count: int, target: TargetRule, seed: int) -> S
     return Selection(index, y, (y + (1 if target == "next" else offset)) % num_classes)
 
 
-def sample_per_class(labels: Tensor, eligible: Tensor, num_classes: int, count: int, seed: int) -> Selection:
+def sample_per_class(
+    labels: Tensor, eligible: Tensor, class_names: Sequence[str], count: int, seed: int
+) -> Selection:
     """Draw the same number of images of each class, each with a target drawn from the other classes.
 
     Args:
         labels: of all test images, `(T,)` in [0, K).
         eligible: `(T,)` bool, the images that may be drawn.
-        num_classes: K.
+        class_names: of the K classes.
         count: of images of each class, without replacement.
         seed: of the explicit generator.
 
@@ -120,12 +124,15 @@ def sample_per_class(labels: Tensor, eligible: Tensor, num_classes: int, count: 
         UserError: a class has fewer than `count` eligible images.
     """
     generator = torch.Generator().manual_seed(seed)
+    num_classes = len(class_names)
     pools = [(eligible & (labels == label)).nonzero().squeeze(1) for label in range(num_classes)]
     fewest = min(range(num_classes), key=lambda label: len(pools[label]))
+    if not len(pools[fewest]):
+        raise _none_left(f" of class {class_names[fewest]}")
     if len(pools[fewest]) < count:
         raise UserError(
-            f"study.images={count} of each class, but only {len(pools[fewest])} test images of class {fewest} can be "
-            "attacked.",
+            f"study.images={count} of each class, but only {len(pools[fewest])} test images of class "
+            f"{class_names[fewest]} can be attacked.",
             f"Set study.images to {len(pools[fewest])} or less.",
         )
     drawn = [pool[torch.randperm(len(pool), generator=generator)[:count]] for pool in pools]
@@ -134,7 +141,9 @@ def sample_per_class(labels: Tensor, eligible: Tensor, num_classes: int, count: 
     return Selection(index, labels[index], (labels[index] + offset) % num_classes)
 
 
-def first_per_pair(labels: Tensor, eligible: Tensor, pairs: Sequence[tuple[int, int]]) -> Selection:
+def first_per_pair(
+    labels: Tensor, eligible: Tensor, class_names: Sequence[str], pairs: Sequence[tuple[int, int]]
+) -> Selection:
     """For each pair (source, target), the first eligible image of the source class.
 
     Raises:
@@ -145,7 +154,7 @@ def first_per_pair(labels: Tensor, eligible: Tensor, pairs: Sequence[tuple[int, 
         members = (eligible & (labels == source)).nonzero().squeeze(1)
         if not len(members):
             raise UserError(
-                f"No test image of class {source} can be attacked, so there is no example of it.",
+                f"No test image of class {class_names[source]} can be attacked, so there is no example of it.",
                 "Leave that class out of dataset.example_pairs, or use a better victim.",
             )
         index.append(int(members[0]))
@@ -153,23 +162,41 @@ def first_per_pair(labels: Tensor, eligible: Tensor, pairs: Sequence[tuple[int, 
     return Selection(selected, labels[selected], torch.tensor([target for _, target in pairs], dtype=torch.long))
 
 
-def _every_pair(labels: Tensor, pool: Tensor, num_classes: int, count: int, key: str) -> Selection:
+def _every_pair(labels: Tensor, pool: Tensor, class_names: Sequence[str], count: int, key: str) -> Selection:
     """Assign the images of each class, in the pool's order, to the other classes in equal shares."""
-    pairs = num_classes * (num_classes - 1)
-    per_pair = torch.full((pairs,), count // pairs)
-    per_pair[: count % pairs] += 1
+    num_classes = len(class_names)
+    available = labels[pool].bincount(minlength=num_classes)
+    needed = _shares(count, num_classes).sum(dim=1)
+    if (available < needed).any():
+        source = int((needed - available).argmax())
+        fitting = (less for less in range(count - 1, 0, -1) if (available >= _shares(less, num_classes).sum(1)).all())
+        if not (largest := next(fitting, 0)):
+            raise _none_left(f" of class {class_names[source]}")
+        raise UserError(
+            f"{key}={count} over all {num_classes * (num_classes - 1)} ordered pairs needs {needed[source]} images "
+            f"of class {class_names[source]}, but only {available[source]} images of it can be attacked.",
+            f"Set {key} to {largest} or less.",
+        )
     index, target = [], []
-    for source, shares in enumerate(per_pair.reshape(num_classes, -1)):
-        members = pool[labels[pool] == source]
-        needed = int(shares.sum())
-        if len(members) < needed:
-            raise UserError(
-                f"{key}={count} over all {pairs} ordered pairs needs {needed} images of class {source}, "
-                f"but only {len(members)} images of it can be attacked.",
-                f"Lower {key} to at most {len(members) * num_classes}.",
-            )
-        index.append(members[:needed])
+    for source, shares in enumerate(_shares(count, num_classes)):
+        index.append(pool[labels[pool] == source][: int(shares.sum())])
         offsets = torch.arange(1, num_classes).repeat_interleave(shares)
         target.append((source + offsets) % num_classes)
     selected, order = torch.cat(index).sort()
     return Selection(selected, labels[selected], torch.cat(target)[order])
+
+
+def _shares(count: int, num_classes: int) -> Tensor:
+    """How many of `count` images go from each class to each of the others, `(K, K − 1)`."""
+    pairs = num_classes * (num_classes - 1)
+    per_pair = torch.full((pairs,), count // pairs)
+    per_pair[: count % pairs] += 1
+    return per_pair.reshape(num_classes, -1)
+
+
+def _none_left(of_class: str) -> UserError:
+    """What to say where no image can be attacked."""
+    return UserError(
+        f"No image{of_class} can be attacked: there is none, or the victim classifies none correctly.",
+        "Choose another selection.source or selection.target, or use a better victim.",
+    )

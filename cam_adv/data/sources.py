@@ -4,8 +4,9 @@ A source returns `(pool, test, class_names)`; `test` is None where the source ha
 `pool` is `TrainingImages` where it has validation images of its own.
 """
 
+import difflib
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +17,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cam_adv.data.pictures import check_size, square_image
+from cam_adv.data.class_names import composed, listed, numeric_order
+from cam_adv.data.pictures import PictureFormat, check_size, unreadable
 from cam_adv.data.splits import LabelledImages
 from cam_adv.errors import UserError
+from cam_adv.schema.dataset import Background
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +31,9 @@ PARTS = {
     "test": ("test", "testing"),
 }
 """What folders with the parts of a dataset are called, in small or capital letters."""
+
+BY_OTHER_PROGRAMS = frozenset({"__macosx", "@eadir", "$recycle.bin", "thumbs.db", "ehthumbs.db", "desktop.ini"})
+"""Files and folders that file managers leave behind, in small letters; like hidden ones they are no data."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,7 @@ def torchvision_images(dataset: str, root: str, download: bool) -> Source:
     """
     from torchvision import datasets
 
+    check_root(root)
     raw = Path(root).expanduser() / dataset / "raw"
     try:
         parts = [
@@ -95,8 +102,11 @@ def torchvision_images(dataset: str, root: str, download: bool) -> Source:
     return train, test, tuple(str(name).split(" - ")[0] for name in parts[0].classes)
 
 
-def image_folder(root: str, size: int, gray: bool, workers: int = 1) -> Source:
+def image_folder(root: str, size: int, gray: bool, background: Background = "white", workers: int = 1) -> Source:
     """A folder of class folders, `root/<class name>/<image file>`, in every format that Pillow reads.
+
+    Classes are numbered in the order of their names, in which "10" comes after "9". Hidden files and folders, and
+    those that file managers leave behind, are not read.
 
     A root with the folders train and test, and perhaps validation, of which each holds the same class folders, is
     already split. Folders of these names with images directly inside are classes like others.
@@ -105,34 +115,34 @@ def image_folder(root: str, size: int, gray: bool, workers: int = 1) -> Source:
         root: the folder of class folders, or of the parts.
         size: side in pixels of the images: the shorter side is resized to it, then the centre is cropped.
         gray: one channel instead of three.
+        background: on which transparent pictures are laid.
         workers: threads that read files; the result doesn't depend on their number.
 
     Raises:
         UserError: the folder is missing, has fewer than two classes, contains a file that can't be read, or has parts
             with different classes.
     """
-    folder = Path(root).expanduser()
+    check_root(root)
     check_size(size)
+    picture_format = PictureFormat(size, gray, background)
+    folder = Path(root).expanduser()
     if not folder.is_dir():
         raise UserError(
             f"dataset.root={root} is not a folder.",
             "Give dataset.root=FOLDER with one folder of pictures for each class.",
         )
     parts = _find_parts(folder)
-    class_folders = _subfolders(parts["train"] if parts else folder)
-    if len(class_folders) < 2:
-        raise UserError(
-            f"{parts['train'] if parts else folder} holds {len(class_folders)} class folders, but an attack needs at "
-            "least two classes.",
-            f"Make one folder of pictures for each class in {'it' if parts else 'dataset.root'}.",
-        )
-    names = tuple(class_folder.name for class_folder in class_folders)
-    read = partial(_read_class_folders, size=size, gray=gray, workers=workers)
+    classes = _class_folders(parts["train"] if parts else folder)
+    if len(classes) < 2:
+        raise _too_few_classes(parts["train"] if parts else folder, classes)
+    names = tuple(classes)
+    read = partial(_read_class_folders, picture_format=picture_format, workers=workers)
     if not parts:
-        return read(class_folders), None, names
-    for part in parts.values():
-        _check_same_classes(part, parts["train"], names)
-    images = {name: read([part / class_name for class_name in names]) for name, part in parts.items()}
+        return read(list(classes.values())), None, names
+    of_parts = {name: _class_folders(part) for name, part in parts.items()}
+    for name, part in parts.items():
+        _check_same_classes(part, of_parts[name], parts["train"], names)
+    images = {name: read([of_part[class_name] for class_name in names]) for name, of_part in of_parts.items()}
     validation = images.get("validation")
     log.info(
         "%s is already split: %s%s. dataset.split.test is not used.",
@@ -145,12 +155,52 @@ def image_folder(root: str, size: int, gray: bool, workers: int = 1) -> Source:
     return pool, images["test"], names
 
 
+def check_root(root: object) -> None:
+    """Refuse a `dataset.root` that is null.
+
+    Raises:
+        UserError: it is.
+    """
+    if root is None:
+        raise UserError("dataset.root=null names no folder.", "Give dataset.root=FOLDER.")
+
+
+def _children(folder: Path) -> list[Path]:
+    """What is in a folder, but for hidden files and those of other programs.
+
+    Raises:
+        UserError: it can't be read.
+    """
+    try:
+        found = sorted(folder.iterdir())
+    except OSError as error:
+        raise UserError(f"{folder} can't be read: {error.strerror}.", "Make it readable, or move it away.") from error
+    return [child for child in found if not (child.name.startswith(".") or child.name.lower() in BY_OTHER_PROGRAMS)]
+
+
 def _subfolders(folder: Path) -> list[Path]:
-    return sorted(child for child in folder.iterdir() if child.is_dir() and child.name[0] != ".")
+    return [child for child in _children(folder) if child.is_dir()]
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(child for child in folder.iterdir() if child.is_file() and child.name[0] != ".")
+    return [child for child in _children(folder) if child.is_file()]
+
+
+def _class_folders(folder: Path) -> dict[str, Path]:
+    """The folders of the classes by their names, in the order of the classes.
+
+    Raises:
+        UserError: two names look the same.
+    """
+    found: dict[str, Path] = {}
+    for child in sorted(_subfolders(folder), key=lambda child: numeric_order(child.name)):
+        if (name := composed(child.name)) in found:
+            raise UserError(
+                f"{folder} holds two folders {name}, which differ in how an accented letter is stored.",
+                "Put their pictures into one of them and remove the other, or rename it.",
+            )
+        found[name] = child
+    return found
 
 
 def _holds_classes(folder: Path) -> bool:
@@ -198,36 +248,79 @@ def _find_parts(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _check_same_classes(part: Path, train: Path, names: Sequence[str]) -> None:
+def _too_few_classes(folder: Path, classes: Mapping[str, Path]) -> UserError:
+    """What to say about a folder with less than two class folders: perhaps they are a level deeper."""
+    deeper = next((child for child in classes.values() if len(_subfolders(child)) > 1), None)
+    held = f"one class folder, {next(iter(classes))}" if classes else "no class folders"
+    return UserError(
+        f"{folder} holds {held}, but an attack needs at least two classes.",
+        f"Give dataset.root={deeper}, if its folders are the classes."
+        if deeper
+        else "Make one folder of pictures for each class in it.",
+    )
+
+
+def _check_same_classes(part: Path, classes: Collection[str], train: Path, names: Collection[str]) -> None:
     """Refuse a part of the dataset whose class folders are not those of the training images."""
-    here = {child.name for child in _subfolders(part)}
-    if missing := sorted(set(names) - here):
-        raise UserError(f"{part} has no class folder {missing[0]}, which {train} has.", "Give both the same classes.")
-    if further := sorted(here - set(names)):
-        raise UserError(f"{train} has no class folder {further[0]}, which {part} has.", "Give both the same classes.")
+    for name, there, has in [
+        *((name, part, train) for name in names if name not in classes),
+        *((name, train, part) for name in classes if name not in names),
+    ]:
+        close = difflib.get_close_matches(name, list(classes if there is part else names), n=1)
+        raise UserError(
+            f"{there} has no class folder {name}, which {has} has.",
+            f"Give both the same classes{f'; perhaps {close[0]} and {name} are one' if close else ''}.",
+        )
 
 
-def _read_class_folders(class_folders: Sequence[Path], size: int, gray: bool, workers: int) -> LabelledImages:
+def _read_class_folders(class_folders: Sequence[Path], picture_format: PictureFormat, workers: int) -> LabelledImages:
     """The images of all files in the folders; the label is the folder's position."""
     image_files: list[Path] = []
     labels: list[int] = []
     for label, class_folder in enumerate(class_folders):
         files = _files(class_folder)
         if not files:
-            raise UserError(f"{class_folder} is empty.", "Put pictures in, or remove the folder.")
+            raise _no_pictures(class_folder)
         image_files += files
         labels += [label] * len(files)
+    _tell_what_is_not_read(class_folders)
     with ThreadPoolExecutor(workers) as threads:
-        images = list(threads.map(partial(_read_picture, size=size, gray=gray), image_files))
+        images = list(threads.map(partial(_read_picture, picture_format=picture_format), image_files))
     return LabelledImages(torch.stack(images), torch.tensor(labels))
 
 
-def _read_picture(file: Path, size: int, gray: bool) -> Tensor:
+def _no_pictures(class_folder: Path) -> UserError:
+    """What to say about a class folder without a file; perhaps its folders are the classes, or the parts."""
+    inside = [child.name for child in _subfolders(class_folder)]
+    if not inside:
+        return UserError(f"{class_folder} is empty.", "Put pictures in, or remove the folder.")
+    what = f"{class_folder} holds no pictures, but the folder{'s'[: len(inside) > 1]} {listed(inside)}."
+    if any(name.lower() in names for names in PARTS.values() for name in inside) and not any(
+        _subfolders(child) for child in _subfolders(class_folder)
+    ):
+        return UserError(what, "Put the parts outside and the classes inside: train/CLASS and test/CLASS.")
+    return UserError(
+        what,
+        f"Give dataset.root={class_folder}, if that is the dataset, or put the pictures of each class directly into "
+        "its folder.",
+    )
+
+
+def _tell_what_is_not_read(class_folders: Sequence[Path]) -> None:
+    """Log what stands beside the pictures: folders with files in them, and links to nothing."""
+    for class_folder in class_folders:
+        folders = [child.name for child in _subfolders(class_folder) if _files(child)]
+        links = [child.name for child in _children(class_folder) if not child.exists()]
+        for names, what in ((folders, "folders inside a class folder"), (links, "links to nothing")):
+            if names:
+                log.info("%s are not read: %s in %s.", what.capitalize(), listed(names), class_folder)
+
+
+def _read_picture(file: Path, picture_format: PictureFormat) -> Tensor:
     """One image file as `(C, size, size)` uint8."""
     try:
-        with Image.open(file) as picture:
-            return square_image(picture, size, gray)
+        picture = Image.open(file)
     except Exception as error:  # Pillow raises errors of many types on damaged files
-        raise UserError(
-            f"{file} can't be read as a picture: {error}.", "Remove the file or replace it with a whole one."
-        ) from error
+        raise unreadable(str(file), error) from error
+    with picture:
+        return picture_format.image(picture, str(file))

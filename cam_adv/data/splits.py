@@ -64,20 +64,12 @@ def stratified_indices(labels: Tensor, fraction: float, seed: int) -> tuple[Tens
 
     Returns:
         The positions of the first and of the second part, each ascending.
-
-    Raises:
-        UserError: a class has too few images for both parts.
     """
     generator = torch.Generator().manual_seed(seed)
     second = torch.zeros(len(labels), dtype=torch.bool)
     for label in labels.unique().tolist():
         members = (labels == label).nonzero().squeeze(1)
-        count = max(1, round(fraction * len(members)))
-        if count >= len(members):
-            raise UserError(
-                f"Class {label} has {len(members)} images, too few for a split that takes {fraction:g} of each.",
-                "Add images of this class, leave the class out, or change dataset.split.",
-            )
+        count = _part(len(members), fraction)
         second[members[torch.randperm(len(members), generator=generator)[:count]]] = True
     return (~second).nonzero().squeeze(1), second.nonzero().squeeze(1)
 
@@ -109,8 +101,38 @@ def split(
                 "dataset.split.test is null, but this dataset has no test images of its own.",
                 "Set dataset.split.test to a share of the images, for instance 0.2.",
             )
+        _check_class_sizes(pool.labels, class_names, validation_fraction, test_fraction)
         rest, test_indices = stratified_indices(pool.labels, test_fraction, seed)
         test, pool = pool[test_indices], pool[rest]
         validation_fraction = validation_fraction / (1 - test_fraction)
+    else:
+        _check_class_sizes(pool.labels, class_names, validation_fraction, None)
     train_indices, validation_indices = stratified_indices(pool.labels, validation_fraction, seed + 1)
     return ImageSplits(pool[train_indices], pool[validation_indices], test, tuple(class_names))
+
+
+def _part(count: int, fraction: float) -> int:
+    """How many of the images of a class a part gets."""
+    return max(1, round(fraction * count))
+
+
+def _check_class_sizes(
+    labels: Tensor, class_names: Sequence[str], validation_fraction: float, test_fraction: float | None
+) -> None:
+    """Refuse a class of which no image would be left to train on."""
+    for name, count in zip(class_names, labels.bincount(minlength=len(class_names)).tolist(), strict=True):
+        tested = 0 if test_fraction is None else _part(count, test_fraction)
+        if tested + _part(count - tested, validation_fraction / (1 - (test_fraction or 0))) < count:
+            continue
+        needed = 2 if test_fraction is None else 3
+        images = f"{count} image{'s'[: count != 1]}"
+        if count < needed:
+            parts = "training and validation" if test_fraction is None else "training, validation and test"
+            raise UserError(
+                f"Class {name} has {images}, too few for a split into {parts}.",
+                f"Give it at least {needed} images, or leave the class out.",
+            )
+        raise UserError(
+            f"Class {name} has {images}, too few for a split that leaves some to train on.",
+            "Lower dataset.split.validation or dataset.split.test, or add images of this class.",
+        )

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cam_adv.data.sources import Source, TrainingImages
+from cam_adv.data.pictures import GRAY_MODES, PictureFormat
+from cam_adv.data.sources import Source, TrainingImages, check_root
 from cam_adv.data.splits import LabelledImages
 from cam_adv.errors import UserError
+from cam_adv.schema.dataset import Background
 from cam_adv.schema.wording import nearest
 
 Arguments = Mapping[str, Any]
@@ -56,6 +58,13 @@ SETS: dict[str, Signature] = {
 }
 """How each set is loaded; where the test images have no public labels, the validation images are the test images."""
 
+SET_ELSEWHERE = {
+    "root": "the folder is dataset.root",
+    "download": "whether to download is dataset.download",
+    **dict.fromkeys(("transform", "target_transform", "transforms", "loader"), "it is no value, but code"),
+}
+"""Arguments of the classes that `dataset.arguments` can't give, and why."""
+
 NO_CLASS = "N/A"
 """What EMNIST's letters call the class 0 that none of them has."""
 
@@ -66,6 +75,7 @@ def torchvision_set(
     download: bool,
     size: int | None = None,
     gray: bool | None = None,
+    background: Background = "white",
     arguments: Arguments | None = None,
     workers: int = 1,
 ) -> Source:
@@ -78,6 +88,7 @@ def torchvision_set(
         size: side in pixels: the shorter side is resized to it, then the centre is cropped. None: the images keep
             their size, which must be the same.
         gray: one channel instead of three. None: as the first image is.
+        background: on which transparent pictures are laid.
         arguments: further ones of the class, such as EMNIST's `split`.
         workers: threads that read images; the result doesn't depend on their number.
 
@@ -92,6 +103,7 @@ def torchvision_set(
             f"dataset.set={dataset} is no image classification set of torchvision that this package reads.",
             f"Choose from {', '.join(sorted(SETS, key=str.lower))}{f'; perhaps {spelt[close[0]]}' if close else ''}.",
         )
+    check_root(root)
     signature, root = SETS[dataset], str(Path(root).expanduser())
     further = {**signature.defaults, **(arguments or {})}
     wanted = {"train": signature.train, "validation": signature.validation, "test": signature.test}
@@ -101,7 +113,13 @@ def torchvision_set(
         if of_part is not None
     }
     try:
-        read = {name: _read(part, size, gray, workers) for name, part in parts.items()}
+        for name, part in parts.items():
+            if not len(part):  # type: ignore[arg-type]  # every set has a length
+                raise ValueError(f"there are no images in {name}")
+        if gray is None:
+            gray = parts["train"][0][0].mode in GRAY_MODES
+        picture_format = PictureFormat(size, gray, background)
+        read = {name: _read(part, f"{name} of {dataset}", picture_format, workers) for name, part in parts.items()}
     except UserError:
         raise
     except Exception as error:  # torchvision and Pillow raise errors of many types on damaged files
@@ -141,6 +159,11 @@ def _open(
     parameters = inspect.signature(found).parameters
     passes_on = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     for name in further:
+        if name in SET_ELSEWHERE:
+            raise UserError(
+                f"dataset.arguments.{name} can't be used: {SET_ELSEWHERE[name]}.",
+                "Remove it from dataset.arguments.",
+            )
         if name in of_part:
             raise UserError(
                 f"dataset.arguments.{name} is the argument that tells the parts of {dataset} from each other.",
@@ -174,28 +197,23 @@ def _open(
 
 
 def _read(
-    part: Dataset[tuple[Any, Any]], size: int | None, gray: bool | None, workers: int
+    part: Dataset[tuple[Any, Any]], title: str, picture_format: PictureFormat, workers: int
 ) -> tuple[Tensor, list[int]]:
     """All images of a part, `(N, C, H, W)` uint8, and their labels."""
-    from PIL import ImageOps
-
     count = len(part)  # type: ignore[arg-type]  # every set has a length
-    if not count:
-        raise ValueError("there are no images")
-    one_channel = part[0][0].mode in ("L", "1") if gray is None else gray
-    mode = "L" if one_channel else "RGB"
 
     def read(index: int) -> tuple[Tensor, int]:
-        image, label = part[index]
-        image = image if image.mode == mode else image.convert(mode)
-        if size is not None and image.size != (size, size):
-            image = ImageOps.fit(image, (size, size))
-        pixels = torch.from_numpy(np.array(image))
-        return (pixels.unsqueeze(0) if mode == "L" else pixels.permute(2, 0, 1)), int(label)
+        picture, label = part[index]
+        if not isinstance(label, int | np.integer):
+            raise UserError(
+                f"The labels in {title} are of the type {type(label).__name__}, not whole numbers.",
+                "Remove what asks for them from dataset.arguments, such as target_type.",
+            )
+        return picture_format.image(picture, f"Image {index} in {title}"), int(label)
 
     with ThreadPoolExecutor(workers) as threads:
         images, labels = zip(*threads.map(read, range(count)), strict=True)
-    if size is None and len(shapes := {tuple(image.shape[1:]) for image in images}) > 1:
+    if len(shapes := {tuple(image.shape[1:]) for image in images}) > 1:
         smallest, largest = min(shapes), max(shapes)
         raise UserError(
             f"The images differ in size, from {smallest[0]}×{smallest[1]} to {largest[0]}×{largest[1]} pixels.",

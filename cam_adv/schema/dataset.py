@@ -1,11 +1,14 @@
 """`conf/dataset/`: the source of the images, and their split."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
 from cam_adv.errors import UserError
 from cam_adv.schema.fields import ClassNumber, Count, Integer, Name, Seed, Share, StrictModel, Target
+
+Background = Literal["white", "black"]
+"""What shows through transparent pictures."""
 
 
 class SplitSettings(StrictModel):
@@ -23,12 +26,23 @@ class SplitSettings(StrictModel):
         return self
 
 
+def _none_is_empty(pairs: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    return [] if pairs is None else check(pairs)
+
+
+ExamplePairs = Annotated[list[tuple[ClassNumber, ClassNumber]], Field(min_length=1), WrapValidator(_none_is_empty)]
+"""Source and target classes. null in the config stands for the first two classes, each way, and is an empty list
+until the classes are known.
+"""
+
+
 class DatasetSettings(StrictModel):
     name: Name
     root: str | None = None
     download: bool | None = None
     size: Count | None = None
     gray: bool | None = None
+    background: Background | None = None
     set: str | None = None
     arguments: dict[str, Any] | None = None
     path: str | None = None
@@ -38,4 +52,4 @@ class DatasetSettings(StrictModel):
     classes: Annotated[Integer, Field(ge=2)] | None
     source: Target
     split: SplitSettings
-    example_pairs: Annotated[list[tuple[ClassNumber, ClassNumber]], Field(min_length=1)]
+    example_pairs: ExamplePairs

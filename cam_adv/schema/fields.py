@@ -1,9 +1,18 @@
 """Types of the config's values: numbers in ranges, names, nodes to instantiate; and the base of its sections."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 
 def _no_boolean(kind: str) -> BeforeValidator:
@@ -17,6 +26,17 @@ def _no_boolean(kind: str) -> BeforeValidator:
     return BeforeValidator(refuse)
 
 
+def _spelt(pattern: str, requirement: str) -> AfterValidator:
+    """Refuses texts that don't match the pattern as a whole."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(requirement)
+        return text
+
+    return AfterValidator(check)
+
+
 Number = Annotated[float, _no_boolean("number")]
 Integer = Annotated[int, _no_boolean("integer")]
 Share = Annotated[Number, Field(gt=0, lt=1)]
@@ -26,17 +46,21 @@ NotNegative = Annotated[Number, Field(ge=0)]
 Count = Annotated[Integer, Field(ge=1)]
 Index = Annotated[Integer, Field(ge=0)]
 Seed = Annotated[Integer, Field(ge=0, lt=2**31)]
-Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
-Key = Annotated[str, Field(pattern=r"^\w+$")]
+Name = Annotated[str, _spelt(r"\w[\w.-]*", "a name of letters, digits and _, in which . and - may follow")]
+Key = Annotated[str, _spelt(r"\w+", "a name of letters, digits and _")]
 
 
 def _name_of_class(value: Any, check_number: ValidatorFunctionWrapHandler) -> Any:
-    """Lets the name of a class pass; a text of digits alone is a number."""
-    return value if isinstance(value, str) and value and not value.isdecimal() else check_number(value)
+    """Lets every text but the empty one pass."""
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return check_number(value)
+    raise ValueError("the number or the name of a class (with quotes inside the override around 'true' and '2.5')")
 
 
 ClassNumber = Annotated[Index, WrapValidator(_name_of_class)]
-"""A class by its number; or by its name, which is replaced by the number once the images are loaded."""
+"""A class by its name or its number, which is replaced by its position once the images are loaded."""
 Kind = Literal["type1", "type2"]
 """Type I: the image changes to another class, and the victim's prediction stays. Type II: the other way round."""
 
@@ -49,7 +73,7 @@ class StrictModel(BaseModel):
 
 def _has_target(node: Any) -> Any:
     if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
-        raise ValueError("a mapping with a _target_, the import path of a class or function, is needed")
+        raise ValueError("a mapping with a _target_, the import path of a class or function")
     return dict(node)
 
 

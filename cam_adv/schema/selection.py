@@ -35,4 +35,9 @@ class SelectionSettings(StrictModel):
                 f"selection.target={self.target} is the class that the images already have.",
                 "Choose another selection.target, or another selection.source.",
             )
+        if self.target == "every" and self.source not in (None, GENERATED):
+            raise UserError(
+                f"selection.target=every draws from all classes equally, but selection.source={self.source} is one.",
+                "Use selection.target=random, or selection.source=null.",
+            )
         return self

@@ -3,14 +3,35 @@
 import difflib
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from cam_adv.errors import UserError
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 COMPONENT = "component"
 """Type of the error that a component of the config raises itself; its context holds `what` and `remedy`."""
+
+KEY = "[key]"
+"""End of pydantic's location of a key that is wrong itself."""
+
+REQUIREMENTS = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "dict_type": "a mapping of keys to values",
+    "int_from_float": "a valid integer",
+    "int_parsing_size": "a smaller number",
+    "model_type": "a mapping of keys to values",
+    "path_type": "a path, such as \"{path}='{value}'\"",
+    "string_type": "a text, such as \"{path}='{value}'\"",
+    "too_long": "a list or a mapping of length {max_length} or less",
+    "too_short": "a list or a mapping of length {min_length} or more",
+    "tuple_type": "a valid list",
+}
+"""Pydantic's requirements in other words, by the type of its error, where its own don't follow "it should be"."""
 
 UNKNOWN_KEY = " is no key of this config."
 """End of the first sentence about a key that the schema does not have; the key's path stands before it."""
@@ -25,7 +46,14 @@ def explain_validation_error(error: ValidationError, values: Mapping[str, Any], 
     """
     errors = error.errors()
     first = errors[0]
-    path = prefix + _config_path(first["loc"], values)
+    location = first["loc"]
+    if location[-1] == KEY:
+        path = prefix + _config_path(location[:-1], values)
+        return UserError(
+            f"{path} can't be used: its name should be {_requirement(first, path)}.",
+            f"Give {path} such a name, or remove it.",
+        )
+    path = prefix + _config_path(location, values)
     if first["type"] == COMPONENT:
         return _with_path(first["ctx"], path)
     if first["type"] == "missing" and isinstance(first["loc"][-1], int):
@@ -38,7 +66,7 @@ def explain_validation_error(error: ValidationError, values: Mapping[str, Any], 
     if first["type"] == "extra_forbidden":
         return UserError(f"{path}{UNKNOWN_KEY}", f"Remove {path}.")
     of_this_value = [other for other in errors if prefix + _config_path(other["loc"], values) == path]
-    required = " or ".join(dict.fromkeys(_requirement(other["msg"]) for other in of_this_value))
+    required = " or ".join(dict.fromkeys(_requirement(other, path) for other in of_this_value))
     return UserError(
         f"{path}={first['input']} can't be used: it should be {required}.", f"Set {path} to such a value."
     )
@@ -65,8 +93,12 @@ def _with_path(context: Mapping[str, Any], path: str) -> UserError:
     return UserError(*texts)
 
 
-def _requirement(message: str) -> str:
-    return message.removeprefix("Value error, ").removeprefix("Input should be ").split(", unable to parse")[0]
+def _requirement(error: "ErrorDetails", path: str) -> str:
+    """What a value should be, to follow "it should be"."""
+    if error["type"] in REQUIREMENTS:
+        return REQUIREMENTS[error["type"]].format(path=path, value=error["input"], **error.get("ctx", {}))
+    requirement = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return requirement.split(", unable to parse")[0].replace("True, False", "true, false")
 
 
 def _config_path(location: tuple[int | str, ...], values: Mapping[str, Any]) -> str:

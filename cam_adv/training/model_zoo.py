@@ -4,6 +4,7 @@ import inspect
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -22,6 +23,7 @@ from cam_adv.models.checks import check_classifier, check_pixel_range, check_tra
 from cam_adv.models.generator_checks import check_generator
 from cam_adv.models.generators.base import Generator
 from cam_adv.models.generators.pretrained import PretrainedGenerator
+from cam_adv.models.image_size import check_image_size
 from cam_adv.models.modes import eval_mode
 from cam_adv.models.normalized import Normalized, normalized
 from cam_adv.models.output_checks import check_channels
@@ -228,6 +230,7 @@ class ModelZoo:
         parameters = inspect.signature(get_object(target["_target_"])).parameters
         arguments = {name: value for name, value in from_dataset.items() if name in parameters and name not in target}
         with torch.random.fork_rng(devices=[]):
+            check_image_size(partial(instantiate, target, **arguments), self.splits.image_shape, target["_target_"])
             torch.manual_seed(seed)
             try:
                 network = instantiate(target, **arguments)

@@ -59,13 +59,35 @@ class TestStratifiedIndices:
         assert first == again
         assert first != other
 
-    @pytest.mark.parametrize(("counts", "fraction"), [([1, 9], 0.2), ([3, 9], 0.9)])
-    def test_class_without_first_part_raises(self, counts: list[int], fraction: float) -> None:
-        with pytest.raises(UserError, match=f"Class 0 has {counts[0]} images, too few"):
-            stratified_indices(numbered(counts).labels, fraction, seed=0)
-
 
 class TestSplit:
+    @pytest.mark.parametrize(
+        ("count", "with_test", "validation", "test", "remedy"),
+        [
+            (1, False, 0.1, 0.2, "at least 3 images"),
+            (2, False, 0.1, 0.2, "at least 3 images"),
+            (1, True, 0.1, None, "at least 2 images"),
+            (3, False, 0.05, 0.9, "Lower dataset.split.validation or dataset.split.test"),
+            (3, True, 0.9, None, "Lower dataset.split.validation"),
+        ],
+    )
+    def test_class_without_training_images_is_named_with_its_own_count(
+        self, count: int, with_test: bool, validation: float, test: float | None, remedy: str
+    ) -> None:
+        pool, own_test = numbered([99, count]), numbered([1, 1]) if with_test else None
+        with pytest.raises(UserError) as refused:
+            split(pool, own_test, ("cat", "dog"), validation, test, seed=0)
+        images = "1 image" if count == 1 else f"{count} images"
+        assert refused.value.what.startswith(f"Class dog has {images}, too few for a split ")
+        assert "0.125" not in refused.value.what
+        assert remedy in refused.value.remedy
+
+    @pytest.mark.parametrize(("count", "test"), [(3, 0.2), (2, None)])
+    def test_fewest_images_that_the_remedy_names_are_enough(self, count: int, test: float | None) -> None:
+        own_test = numbered([1, 1]) if test is None else None
+        parts = split(numbered([9, count]), own_test, ("cat", "dog"), 0.1, test, seed=0)
+        assert per_class(parts.train.labels)[1] == per_class(parts.validation.labels)[1] == 1
+
     def test_no_test_images_draws_them_from_the_pool(self) -> None:
         parts = split(numbered([100, 200]), None, ("a", "b"), 0.05, 0.2, seed=3)
         shares = [per_class(part.labels) for part in (parts.train, parts.validation, parts.test)]

@@ -138,6 +138,8 @@ class TestSplits:
         stand_in(monkeypatch, {"all": split(10, 11, 12)})
         with pytest.raises(UserError, match=r"dataset\.size=None is no side of a picture"):
             load(size=None)
+        with pytest.raises(UserError, match=r"dataset\.path=null names no dataset"):
+            load(None)  # type: ignore[arg-type]
 
     def test_splits_without_train_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         stand_in(monkeypatch, {"english": split(10), "german": split(20)})
@@ -165,6 +167,47 @@ class TestColumns:
         train, test, names = load(label_column="label")
         assert test is not None
         assert (train.labels.tolist(), test.labels.tolist(), names) == ([2, 0, 2], [1], ("3", "5", "7"))
+
+    def test_texts_that_are_numbers_come_in_their_order(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        features = {"picture": ImageColumn(), "label": "string"}
+        stand_in(monkeypatch, {"all": split(1, 2, 3, labels=["10", "9", "1"], features=features)})
+        train, _, names = load(label_column="label")
+        assert (names, train.labels.tolist()) == (("1", "9", "10"), [2, 1, 0])
+
+    def test_number_that_is_missing_is_no_class(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        features = {"picture": ImageColumn(), "label": "double"}
+        labels = [1.0, float("nan"), 0.0, float("nan")]
+        stand_in(monkeypatch, {"all": split(1, 2, 3, 4, labels=labels, features=features)})
+        with caplog.at_level("INFO"):
+            train, _, names = load(label_column="label")
+        assert (names, train.labels.tolist(), levels(train)) == (("0.0", "1.0"), [1, 0], [1, 3])
+        assert "some/set has no label for 2 training images" in caplog.text
+
+    @pytest.mark.parametrize("label", [2, -2])
+    def test_label_that_is_no_class_is_refused(self, monkeypatch: pytest.MonkeyPatch, label: int) -> None:
+        stand_in(monkeypatch, {"train": split(10, 11), "test": split(30, 31, labels=[0, label])})
+        with pytest.raises(UserError) as refused:
+            load()
+        assert refused.value.what == (
+            f"The split test of dataset.path=some/set has labels such as {label}, but its column label has 2 classes."
+        )
+
+    @pytest.mark.parametrize(
+        ("features", "what"),
+        [
+            (FEATURES | {"label": ClassLabel(["dog", "cat"])}, "numbers its classes otherwise than train"),
+            ({"picture": ImageColumn()}, "has no column label, which train has"),
+        ],
+        ids=["another order", "no labels"],
+    )
+    def test_splits_with_other_columns_are_refused(
+        self, monkeypatch: pytest.MonkeyPatch, features: dict[str, Any], what: str
+    ) -> None:
+        stand_in(monkeypatch, {"train": split(10, 11), "test": split(30, features=features)})
+        with pytest.raises(UserError, match=what):
+            load()
 
     @pytest.mark.parametrize(
         ("features", "what", "remedy"),
@@ -200,6 +243,22 @@ class TestColumns:
             refused.value.what
         )
         assert refused.value.remedy == "Name one of these columns, or write picture."
+
+    def test_picture_that_is_unfit_is_named_by_its_row(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        unfit = split(10, 11)
+        unfit.columns["picture"][1] = Image.new("F", (4, 4))
+        stand_in(monkeypatch, {"train": unfit})
+        with pytest.raises(
+            UserError, match="Image 1 of train in some/set can't be read as a picture: its pixels are"
+        ):
+            load()
+
+    def test_transparent_pictures_are_laid_on_the_background(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        clear = split(10, 11)
+        clear.columns["picture"] = [Image.new("LA", (4, 4), (level, 0)) for level in (10, 11)]
+        stand_in(monkeypatch, {"train": clear})
+        assert levels(load()[0]) == [255, 255]
+        assert levels(load(background="black")[0]) == [0, 0]
 
     def test_column_without_images_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         broken = split(10, 11)

@@ -46,12 +46,18 @@ def truncate(file: Path, end: int) -> None:
 FOLDERS: dict[str, tuple[Damage, str | None]] = {
     "not there": (lambda root: root.rename(root.with_name("elsewhere")), "is not a folder"),
     "a file": (lambda root: (root.rename(root.with_name("other")), root.write_text("x")), "is not a folder"),
-    "empty": (lambda root: [child.rename(root.with_name(child.name)) for child in root.iterdir()], "holds 0 class"),
-    "one class": (lambda root: (root / "b").rename(root.with_name("b")), "holds 1 class folders"),
-    "all but one hidden": (lambda root: (root / "b").rename(root / ".b"), "holds 1 class folders"),
+    "empty": (
+        lambda root: [child.rename(root.with_name(child.name)) for child in root.iterdir()],
+        "holds no class folders",
+    ),
+    "one class": (lambda root: (root / "b").rename(root.with_name("b")), "holds one class folder, "),
+    "all but one hidden": (lambda root: (root / "b").rename(root / ".b"), "holds one class folder, "),
     "an empty class": (lambda root: (root / "häuser").mkdir(), "häuser is empty"),
     "a class of hidden files": (lambda root: ((root / "c").mkdir(), (root / "c/.x").touch()), "c is empty"),
-    "a class of folders": (lambda root: (root / "c" / "deeper").mkdir(parents=True), "c is empty"),
+    "a class of folders": (
+        lambda root: (root / "c" / "deeper").mkdir(parents=True),
+        "c holds no pictures, but the folder",
+    ),
     "text": (lambda root: (root / "b" / "03.png").write_text("no picture"), "03.png can't be read as a picture"),
     "notes among pictures": (lambda root: (root / "b" / "notes.txt").write_text("mine"), "notes.txt can't be read"),
     "no bytes": (lambda root: (root / "b" / "03.png").write_bytes(b""), "03.png can't be read as a picture"),

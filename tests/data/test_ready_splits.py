@@ -123,7 +123,7 @@ def test_part_without_classes_is_refused(tmp_path: Path) -> None:
 def test_single_class_in_the_parts_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "train" / "cat", [1])
     write(tmp_path / "test" / "cat", [1])
-    with pytest.raises(UserError, match="train holds 1 class folders"):
+    with pytest.raises(UserError, match="train holds one class folder, cat"):
         image_folder(str(tmp_path), 6, gray=True)
 
 

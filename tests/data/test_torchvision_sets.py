@@ -244,6 +244,15 @@ class TestRefused:
         with pytest.raises(UserError, match=r"dataset\.arguments\.split is the argument that tells"):
             torchvision_set("SVHN", "nowhere", False, arguments={"split": "extra"})
 
+    @pytest.mark.parametrize("name", ["root", "download", "transform"])
+    def test_argument_that_is_set_elsewhere_is_refused(self, name: str) -> None:
+        with pytest.raises(UserError, match=rf"dataset\.arguments\.{name} can't be used: "):
+            torchvision_set("SVHN", "nowhere", False, arguments={name: "x"})
+
+    def test_root_that_is_null_is_refused(self) -> None:
+        with pytest.raises(UserError, match=r"dataset\.root=null names no folder"):
+            torchvision_set("SVHN", None, False)  # type: ignore[arg-type]
+
 
 class TestSizesAndChannels:
     def test_images_of_several_sizes_need_a_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,3 +273,31 @@ class TestSizesAndChannels:
         fake(monkeypatch, "GTSRB", mode=mode)
         train, _, _ = torchvision_set("GTSRB", "here", False, gray=gray)
         assert train.images.shape == (4, channels, 8, 8)
+
+    def test_pictures_are_opaque_and_upright(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+
+        def get(self: Fake, index: int) -> tuple[Image.Image, int]:
+            picture = Image.new("RGBA", (4, 2), (0, 0, 0, 0))
+            picture.putpixel((0, 0), (255, 0, 0, 255))
+            picture.info["exif"] = exif.tobytes()
+            return picture, index % 2
+
+        fake(monkeypatch, "Caltech101", __getitem__=get)
+        train, _, _ = torchvision_set("Caltech101", "here", False)
+        assert train.images.shape == (4, 3, 4, 2)
+        assert train.images[0, :, 0].T.tolist() == [[255, 255, 255], [255, 0, 0]]
+        train, _, _ = torchvision_set("Caltech101", "here", False, background="black")
+        assert train.images[0, :, 0].T.tolist() == [[0, 0, 0], [255, 0, 0]]
+
+    def test_unfit_picture_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        fake(monkeypatch, "Caltech256", mode="F", __getitem__=lambda self, index: (Image.new("F", (4, 4)), 0))
+        with pytest.raises(UserError, match="Image 0 in train of Caltech256 can't be read as a picture: its pixels"):
+            torchvision_set("Caltech256", "here", False)
+
+    def test_labels_that_are_no_numbers_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        fake(monkeypatch, "Caltech101", __getitem__=lambda self, index: (Image.new("L", (4, 4)), np.zeros((2, 9))))
+        with pytest.raises(UserError, match=r"The labels in train of Caltech101 are of the type ndarray") as refused:
+            torchvision_set("Caltech101", "here", False, arguments={"target_type": "annotation"})
+        assert "target_type" in refused.value.remedy

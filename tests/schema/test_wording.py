@@ -1,11 +1,12 @@
 """Pydantic's errors as two sentences."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import Field, ValidationError
 
-from cam_adv.schema.fields import Count, StrictModel
+from cam_adv.schema.fields import ClassNumber, Count, Key, Name, Number, Share, StrictModel, Target
 from cam_adv.schema.wording import explain_validation_error, nearest
 
 
@@ -60,3 +61,73 @@ def test_error_has_path_value_and_requirement(values: dict[str, Any], what: str,
 )
 def test_nearest_is_a_choice_with_a_similar_spelling(word: str, end: str) -> None:
     assert nearest(word, ["size", "weight"]) == end
+
+
+class EveryType(StrictModel):
+    """Each kind of value that the schema has."""
+
+    name: Name = "x"
+    text: str | None = None
+    path: Path = Path()
+    flag: bool = True
+    choice: Literal[True, False, "later"] = True
+    count: Count = 1
+    share: Share = 0.5
+    of_class: ClassNumber = 0
+    pairs: Annotated[list[tuple[int, int]], Field(min_length=1)] = [(0, 1)]  # noqa: RUF012
+    radii: dict[Literal["l1", "l2"], Number] = {}  # noqa: RUF012
+    members: Annotated[dict[Key, Inner], Field(min_length=1)] = {}  # noqa: RUF012
+    node: Target = {}  # noqa: RUF012
+    inner: Inner | None = None
+
+
+@pytest.mark.parametrize(
+    ("values", "what"),
+    [
+        (
+            {"name": "a/b"},
+            "name=a/b can't be used: it should be a name of letters, digits and _, in which . and - may",
+        ),
+        ({"name": "a\n"}, "name=a\n can't be used: it should be a name of letters"),
+        ({"name": 3}, "name=3 can't be used: it should be a text, such as \"name='3'\"."),
+        ({"text": 2.5}, "text=2.5 can't be used: it should be a text, such as \"text='2.5'\"."),
+        ({"path": 3}, "path=3 can't be used: it should be a path, such as \"path='3'\"."),
+        ({"flag": "maybe"}, "flag=maybe can't be used: it should be true or false."),
+        ({"flag": None}, "flag=None can't be used: it should be true or false."),
+        ({"choice": "never"}, "choice=never can't be used: it should be true, false or 'later'."),
+        ({"count": 2.5}, "count=2.5 can't be used: it should be a valid integer."),
+        ({"count": "many"}, "count=many can't be used: it should be a valid integer."),
+        ({"count": "9" * 5000}, f"count={'9' * 5000} can't be used: it should be a smaller number."),
+        ({"share": "half"}, "share=half can't be used: it should be a valid number."),
+        ({"share": 1}, "share=1 can't be used: it should be less than 1."),
+        ({"share": float("nan")}, "share=nan can't be used: it should be a finite number."),
+        ({"of_class": 2.5}, "of_class=2.5 can't be used: it should be the number or the name of a class (with"),
+        ({"of_class": -1}, "of_class=-1 can't be used: it should be greater than or equal to 0."),
+        ({"pairs": []}, "pairs=[] can't be used: it should be a list or a mapping of length 1 or more."),
+        (
+            {"pairs": [[1, 2, 3]]},
+            "pairs.0=[1, 2, 3] can't be used: it should be a list or a mapping of length 2 or less",
+        ),
+        ({"pairs": 7}, "pairs=7 can't be used: it should be a valid list."),
+        ({"pairs": [7]}, "pairs.0=7 can't be used: it should be a valid list."),
+        ({"radii": {"l3": 1}}, "radii.l3 can't be used: its name should be 'l1' or 'l2'."),
+        ({"radii": 3}, "radii=3 can't be used: it should be a mapping of keys to values."),
+        ({"members": {}}, "members={} can't be used: it should be a list or a mapping of length 1 or more."),
+        (
+            {"members": {"a b": {"size": 1}}},
+            "members.a b can't be used: its name should be a name of letters, digits",
+        ),
+        (
+            {"node": 3},
+            "node=3 can't be used: it should be a mapping with a _target_, the import path of a class or fu",
+        ),
+        ({"inner": 3}, "inner=3 can't be used: it should be a mapping of keys to values."),
+    ],
+)
+def test_requirement_of_every_type_ends_the_sentence(values: dict[str, Any], what: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        EveryType.model_validate(values)
+    explained = explain_validation_error(error.value, values)
+    assert explained.what.startswith(what)
+    assert explained.what.endswith(".")
+    assert "Input" not in explained.what

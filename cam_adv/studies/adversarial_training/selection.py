@@ -28,7 +28,7 @@ def select_training_images(
         UserError: fewer images are eligible than `study.images`.
     """
     labels, count = splits.train.labels, config.images
-    return select(labels, eligible, splits.num_classes, count, source, target, seed, "study.images")
+    return select(labels, eligible, splits.class_names, count, source, target, seed, "study.images")
 
 
 def select_test_images(
@@ -53,6 +53,6 @@ def select_test_images(
     """
     labels, count = splits.test.labels, config.test_images
     return {
-        name: select(labels, eligible, splits.num_classes, count, source, target, seed, "study.test_images")
+        name: select(labels, eligible, splits.class_names, count, source, target, seed, "study.test_images")
         for name, target in targets.items()
     }

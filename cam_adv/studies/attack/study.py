@@ -213,8 +213,8 @@ def _select(
     if not attack.targeted:  # it has no target class, so one image of each source class is drawn
         pairs = list(dict(pairs).items())
     images, source, target = config.images, config.source_class, config.target
-    measured = select(labels, eligible, splits.num_classes, images, source, target, settings.seed)
-    return measured, first_per_pair(labels, eligible, pairs)
+    measured = select(labels, eligible, splits.class_names, images, source, target, settings.seed)
+    return measured, first_per_pair(labels, eligible, splits.class_names, pairs)
 
 
 def _sample(context: StudyContext) -> tuple[LabelledImages, Selection, Selection]:

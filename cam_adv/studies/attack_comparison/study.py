@@ -75,7 +75,7 @@ class AttackComparison(Study, AttackComparisonConfig):
         Raises:
             UserError: a class has too few.
         """
-        return sample_per_class(splits.test.labels, eligible, splits.num_classes, self.images, seed)
+        return sample_per_class(splits.test.labels, eligible, splits.class_names, self.images, seed)
 
     def _report(
         self,

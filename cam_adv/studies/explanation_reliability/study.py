@@ -136,7 +136,7 @@ class ExplanationReliability(Study, ReliabilityConfig):
         """See `Study.check_data`."""
         every = torch.ones(len(splits.test), dtype=torch.bool)
         self.sample(settings, splits, every)
-        first_per_pair(splits.test.labels, every, settings.dataset.example_pairs)
+        first_per_pair(splits.test.labels, every, splits.class_names, settings.dataset.example_pairs)
 
     def build_models(
         self, settings: RunSettings, attack: Attack, splits: ImageSplits, zoo: ModelZoo
@@ -335,7 +335,8 @@ class _Victims:
         """
         context, seed, names = self.context, self.study.victims[0], self.context.splits.class_names
         labels, pairs = context.splits.test.labels, context.settings.dataset.example_pairs
-        traces = context.run_attack(self._with_full_trace(), first_per_pair(labels, self.correct[seed], pairs))
+        selection = first_per_pair(labels, self.correct[seed], names, pairs)
+        traces = context.run_attack(self._with_full_trace(), selection)
         evaluator, count = context.evaluator(self.network(seed)), context.attack.trace_points
         for row, trajectory in enumerate(self._trace_attributions(traces, range(len(traces)), evaluator)):
             source, target = names[int(traces.y[row])], names[int(traces.target[row])]

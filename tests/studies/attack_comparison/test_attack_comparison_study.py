@@ -176,7 +176,7 @@ class TestRun:
     ) -> None:
         answer = command(*overrides, "study.images=9")
         assert answer.code == 2
-        assert "study.images=9 of each class, but only 8 test images of class 0" in answer.err
+        assert "study.images=9 of each class, but only 8 test images of class dots" in answer.err
         assert not (tmp_path / "outputs" / "models").exists()
 
     def test_detectors_json_follows_from_detectors_csv(self, run: tuple[Path, CommandResult]) -> None:
