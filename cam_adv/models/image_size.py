@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from cam_adv.errors import UserError
-from cam_adv.models.checks import WHERE_SET
+from cam_adv.models.output_checks import WHERE_SET
 from cam_adv.models.generators.base import Generator
 from cam_adv.models.generators.pretrained import PretrainedGenerator
 
