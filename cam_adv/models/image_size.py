@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from cam_adv.errors import UserError
-from cam_adv.models.output_checks import WHERE_SET
 from cam_adv.models.generators.base import Generator
 from cam_adv.models.generators.pretrained import PretrainedGenerator
+from cam_adv.models.output_checks import WHERE_SET
 
 SMALLEST_SIDE = 16
 """In pixels: from here on every network of this package takes images."""
