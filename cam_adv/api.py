@@ -1,18 +1,20 @@
 """The package from Python: run a study, or load its images, trained models and attacks in a notebook."""
 
 import logging
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
 
-import hydra
 import torch
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from cam_adv.config.command_errors import explain_config_error
 from cam_adv.config.compose import settings_from
-from cam_adv.config.overrides import Value
+from cam_adv.config.composition import compose
+from cam_adv.config.overrides import Value, parse_overrides
+from cam_adv.config.repeated_run import with_repeated_run
 from cam_adv.config.settings import Settings
 from cam_adv.config.user_configs import add_user_configs
 from cam_adv.data.load import load_dataset
@@ -26,6 +28,9 @@ from cam_adv.studies.context import StudyContext
 from cam_adv.training.model_zoo import ModelZoo
 
 log = logging.getLogger(__name__)
+
+_loading = threading.Lock()
+"""Trainings set the random state of the whole process, so that one thread at a time loads models."""
 
 
 @torch.inference_mode(False)
@@ -41,10 +46,15 @@ def load(*overrides: str) -> StudyContext:
     Raises:
         UserError: as on the command line.
     """
+    with _loading:
+        return _load(overrides)
+
+
+def _load(overrides: Sequence[str]) -> StudyContext:
     add_user_configs()
     try:
-        with hydra.initialize_config_module("cam_adv.conf", version_base="1.3"):
-            config = hydra.compose("config", overrides=list(overrides))
+        overrides = with_repeated_run(overrides)
+        config = compose(overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(*explain_config_error(error, overrides)) from error
     settings = settings_from(config, overrides)
@@ -63,13 +73,13 @@ def load(*overrides: str) -> StudyContext:
     return context
 
 
-def run_study(settings: Settings, folder: Path, config: str, overrides: Mapping[str, Value]) -> float | None:
+def run_study(settings: Settings, folder: Path, config: str, overrides: Sequence[str]) -> float | None:
     """Run the study of the settings and write its files into `folder`.
 
     Args:
         folder: of this run alone; nothing is written into it before all checks have passed.
         config: the resolved config, for the folder's `config.yaml`.
-        overrides: of the command line; they distinguish runs in comparisons.
+        overrides: of the command line, for the folder's `overrides.yaml`; they distinguish runs in comparisons.
 
     Returns:
         The objective of a search over settings; None where the study has none.
@@ -79,8 +89,8 @@ def run_study(settings: Settings, folder: Path, config: str, overrides: Mapping[
     """
     check_hardware(settings.hardware)
     with acquire_device(settings.hardware) as hardware:
-        context = _build(settings.model_copy(update={"hardware": hardware}), folder, overrides)
-        run_dir.claim(folder, config)
+        context = _build(settings.model_copy(update={"hardware": hardware}), folder, parse_overrides(overrides))
+        run_dir.claim(folder, config, overrides)
         if models := context.prepare():
             print_models(models)
         objective = settings.study.run(context)

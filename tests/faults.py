@@ -1,8 +1,9 @@
-"""Fault injection: `python tests/faults.py [--kills N] [--overrides N]` prints a table of faults and failures.
+"""Fault injection: `python tests/faults.py [--kills N] [--overrides N] [--only kills]` prints a table of faults.
 
-A small pipeline (trainings, an attack, figures) is killed at random moments and resumed until it is finished, and its
-results are compared bit by bit with those of an undisturbed pipeline. Disks are small file systems in memory; where
-mounting one isn't allowed, the rows say so. It takes 20 minutes on two cores.
+A small pipeline (trainings, an attack, figures), sweeps by three launchers and the other studies are killed at random
+moments and resumed until they are finished, and their results are compared bit by bit with undisturbed ones. Pairs of
+runs and of sweeps are started in the same second. Disks are small file systems in memory; where mounting one isn't
+allowed, the rows say so. It takes half an hour on two cores.
 """
 
 import argparse
@@ -14,15 +15,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from conftest import ONE_THREAD, save_image_folder, tiny_overrides
+from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 from safetensors import safe_open
@@ -30,6 +34,9 @@ from safetensors import safe_open
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 COMMAND_TIMEOUT = 120
 """Seconds after which a command counts as hanging."""
+
+ORPHAN_TIMEOUT = 10
+"""Seconds in which the processes that a command has started must end after it."""
 
 SHUTDOWN_TIMEOUT = 60
 """Seconds in which a command must end after a signal, or after the death of one of its processes."""
@@ -52,19 +59,41 @@ class Row:
         if failure:
             self.failures.append(failure)
 
+    def counts(self) -> dict[str, int]:
+        """How many failures are of each kind."""
+        kinds = Counter(_kind(failure) for failure in self.failures)
+        return {kind: kinds[kind] for kind in ("lost", "mixed", "traceback", "other")}
+
+
+def _kind(failure: str) -> str:
+    if "Traceback" in failure:
+        return "traceback"
+    return next((kind for kind in ("lost", "mixed") if failure.startswith(kind)), "other")
+
 
 class Pipeline:
-    """The command of one pipeline in a folder of its own, and the result that it must have."""
+    """A command whose folder is `run`, in a working directory of its own, and the results that it must have.
 
-    def __init__(self, overrides: list[str], expected: bytes | None = None) -> None:
+    jobs: how many, if it is a sweep. result: the pattern of its result files.
+    """
+
+    def __init__(self, name: str, overrides: list[str], jobs: int = 0, result: str = "attack.safetensors") -> None:
+        self.name = name
         self.overrides = overrides
-        self.expected = expected
+        self.jobs = jobs
+        self.result = result
+        self.expected: dict[str, Any] = {}
+        self.seconds = 0.0
 
     def start(self, root: Path, *more: str, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         """Start or resume it in `root`."""
-        resumed = ["resume=run"] if (root / "run" / "config.yaml").exists() else []
+        folder = ["-m", "hydra.sweep.dir=run"] if self.jobs else ["hydra.run.dir=run"]
+        if (root / "run" / ("multirun.yaml" if self.jobs else "config.yaml")).exists():
+            folder += ["resume=run"]
+        else:  # killed in the moment in which it claimed its folder
+            shutil.rmtree(root / "run", ignore_errors=True)
         return subprocess.Popen(
-            [sys.executable, "-m", *launcher, "cam_adv", *self.overrides, "hydra.run.dir=run", *resumed, *more],
+            [sys.executable, "-m", *launcher, "cam_adv", *folder, *self.overrides, *more],
             cwd=root,
             env=os.environ | ONE_THREAD,
             stdout=subprocess.PIPE,
@@ -81,14 +110,64 @@ class Pipeline:
             process.kill()
             return -1, "it hung"
 
+    def measure(self, root: Path) -> None:
+        """Run it undisturbed: its results and its time."""
+        root.mkdir(exist_ok=True)
+        start = time.monotonic()
+        code, stderr = self.run(root)
+        assert code == 0, stderr
+        self.seconds = time.monotonic() - start
+        self.expected = self.results(root)
+        assert len(self.expected) >= max(1, self.jobs)
+
+    def results(self, root: Path) -> dict[str, Any]:
+        """The content of the result files by their paths."""
+        files = (root / "run").glob(f"*/{self.result}" if self.jobs else self.result)
+        return {
+            str(file.relative_to(root)): _untimed(json.loads(file.read_text()))
+            if file.suffix == ".json"
+            else file.read_bytes()
+            for file in files
+        }
+
     def failure_of(self, root: Path) -> str | None:
         """What is wrong with the results of the finished pipeline; None if nothing is."""
         if incomplete := incomplete_files(root):
-            return f"incomplete file: {incomplete[0]}"
-        result = root / "run" / "attack.safetensors"
-        if not (root / "run" / "summary.json").exists():
-            return "no summary"
-        return None if result.read_bytes() == self.expected else "another result"
+            return f"lost: incomplete file {incomplete[0]}"
+        found = self.results(root)
+        if found != self.expected:
+            files = [name for name in self.expected if found.get(name) != self.expected[name]] or sorted(found)
+            return f"lost: another result in {files[0]}"
+        if self.jobs:
+            rows = json.loads((root / "run" / "sweep.json").read_text())
+            if [row["status"] for row in rows] != ["finished"] * self.jobs:
+                return f"lost: {len(rows)} rows in the table, {[row['status'] for row in rows]}"
+        return mixed(root)
+
+
+def _untimed(content: Any) -> Any:
+    """The content of a JSON file without times."""
+    if isinstance(content, dict):
+        return {key: _untimed(value) for key, value in content.items() if "second" not in key}
+    return [_untimed(value) for value in content] if isinstance(content, list) else content
+
+
+def mixed(root: Path) -> str | None:
+    """Which job's folder has the config of another job; None if none has."""
+    for file in root.glob("**/[0-9]*_seed=*/config.yaml"):
+        if OmegaConf.load(file).seed != int(file.parent.name.partition("_seed=")[2]):
+            return f"mixed: {file.relative_to(root)}"
+    return None
+
+
+def processes_in(root: Path) -> list[str]:
+    """The command lines of all processes that work in this folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (process / "cwd").readlink().is_relative_to(root.resolve()):
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+    return [line for line in found if line]
 
 
 def _wait(process: subprocess.Popen[str], seconds: float = COMMAND_TIMEOUT) -> tuple[int, str]:
@@ -117,26 +196,33 @@ def incomplete_files(root: Path) -> list[str]:
     return broken
 
 
-def kills(pipeline: Pipeline, rng: random.Random, count: int, longest: float) -> list[Row]:
-    """Kill it at random moments, each time by the next signal, and resume it; a finished one is compared."""
-    rows = {number: Row(f"{number.name} at a random moment") for number in SIGNALS}
-    finished = Row("finished after kills, compared bit by bit")
+def kills(pipeline: Pipeline, rng: random.Random, count: int, models: Path | None = None) -> list[Row]:
+    """Kill it at random moments, each time by the next signal, and resume it; a finished one is compared.
+
+    Args:
+        models: a store that has the models; None to train them each time.
+    """
+    row = Row(f"{pipeline.name}: SIGKILL, SIGTERM or SIGINT at a random moment")
+    finished = Row(f"{pipeline.name}: finished after kills, compared bit by bit")
     with TemporaryDirectory() as name:
         root = Path(name)
-        while sum(row.tried for row in rows.values()) < count:
-            number = SIGNALS[sum(row.tried for row in rows.values()) % len(SIGNALS)]
+        while row.tried < count:
+            if models and not (root / "outputs").exists():
+                shutil.copytree(models, root / "outputs" / "models")
+            number = SIGNALS[row.tried % len(SIGNALS)]
             process = pipeline.start(root)
             try:
-                code, stderr = _wait(process, rng.uniform(1, longest))
+                code, stderr = _wait(process, rng.uniform(1, pipeline.seconds))
                 finished.count(pipeline.failure_of(root) if code == 0 else stderr[-300:])
                 for child in root.iterdir():
-                    shutil.rmtree(child)
+                    if child.name == "run" or not models:
+                        shutil.rmtree(child)
             except subprocess.TimeoutExpired:
                 process.send_signal(number)
-                rows[number].count(_failure_after_signal(process, number, root))
+                row.count(_failure_after_signal(process, number, root))
         code, stderr = pipeline.run(root)  # the run that was killed last must finish, too
         finished.count(pipeline.failure_of(root) if code == 0 else stderr[-300:])
-    return [*rows.values(), finished]
+    return [row, finished]
 
 
 def _failure_after_signal(process: subprocess.Popen[str], number: signal.Signals, root: Path) -> str | None:
@@ -145,13 +231,57 @@ def _failure_after_signal(process: subprocess.Popen[str], number: signal.Signals
     except subprocess.TimeoutExpired:
         process.kill()
         return "it went on for a minute"
+    deadline = time.monotonic() + ORPHAN_TIMEOUT
+    while at_work := processes_in(root):
+        if time.monotonic() > deadline:
+            return f"still at work: {at_work[0]}"
+        time.sleep(0.1)
     if incomplete := incomplete_files(root):
-        return f"incomplete file: {incomplete[0]}"
+        return f"lost: incomplete file {incomplete[0]}"
     reported = number == signal.SIGKILL or "told to end" in stderr
     if code not in (0, -number, 128 + number) or "Traceback" in stderr:
-        return f"exit code {code}: {stderr[-300:]}"
+        return f"exit code {code}: {stderr[-1000:]}"
     # Until the command has installed its signal handlers, a signal ends it without a message.
-    return None if reported or code in (0, -number) else stderr[-300:]
+    return mixed(root) or (None if reported or code in (0, -number) else stderr[-300:])
+
+
+def pairs(models: Path, tiny: list[str], count: int) -> Row:
+    """Two commands in the same second: each must have a folder of its own, with all of its results."""
+    row = Row("two runs, or two sweeps, started in the same second")
+    with TemporaryDirectory() as name:
+        root = Path(name)
+        shutil.copytree(models, root / "outputs" / "models")
+        for number in range(count):
+            shutil.rmtree(root / "fixed", ignore_errors=True)
+            shutil.rmtree(root / "outputs" / "attack", ignore_errors=True)
+            shutil.rmtree(root / "outputs" / "multirun", ignore_errors=True)
+            sweep = ["-m", *(["hydra.sweep.dir=fixed"] if number % 4 == 3 else [])] if number % 2 else []
+            seeds = ("seed=0,1", "seed=2,3") if sweep else ("seed=0", "seed=1")
+            both = [_start(root, [*sweep, *tiny, "figures=false", seed]) for seed in seeds]
+            ends = [_wait(process) for process in both]
+            bad = [f"exit code {code}: {stderr[-1000:]}" for code, stderr in ends if code or "Traceback" in stderr]
+            found = sorted(
+                OmegaConf.load(file).seed
+                for file in root.glob("**/config.yaml")
+                if (file.parent / "summary.json").exists()
+            )
+            expected = list(range(4 if sweep else 2))
+            folders = len(list(root.glob("outputs/attack/*") if not sweep else root.glob("**/sweep.json")))
+            if found != expected or folders != 2:
+                bad.append(f"mixed: seeds {found} in {folders} folders")
+            row.count(bad[0] if bad else mixed(root))
+    return row
+
+
+def _start(root: Path, arguments: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "cam_adv", *arguments],
+        cwd=root,
+        env=os.environ | ONE_THREAD,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 @contextmanager
@@ -340,48 +470,75 @@ def random_commands(count: int) -> Row:
     return row
 
 
+def pipelines(tiny: list[str]) -> list[Pipeline]:
+    """The attack, sweeps of it, and the other studies."""
+    sweep = [*tiny, "seed=0,1,2"]
+    steps = [f"study.attacks.{name}.steps=6" for name in ("type1", "type2_latent")]
+    trained = ["study.images=20", "study.test_images=8", "study.train.steps=4", *steps]
+    search = ["batches=4", "samples=4", "search.ddn.steps=10", "search.pgd.steps=5", "search.pgd.bisection_steps=3"]
+    reliability = ["victims=[0,1]", "images=4", "n_resamples=100", "trajectories=2", "confidence=0.5"]
+    return [
+        Pipeline("attack", tiny),
+        Pipeline("sweep", sweep, 3),
+        Pipeline("sweep by joblib", [*sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], 3),
+        Pipeline("sweep by submitit_local", [*sweep, "hydra/launcher=submitit_local"], 3),
+        _study("attack_comparison", tiny, ["images=5", "n_resamples=100"], steps),
+        _study("adversarial_training", tiny, [], trained),
+        _study("min_perturbation", tiny, ["images=6", *search]),
+        _study("explanation_reliability", tiny, reliability),
+    ]
+
+
+def _study(name: str, tiny: list[str], settings: list[str], more: Sequence[str] = ()) -> Pipeline:
+    overrides = [*tiny, f"study={name}", *(f"study.{one}" for one in settings), *more]
+    return Pipeline(name, overrides, result=f"{name}.json")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--kills", type=int, default=120)
     parser.add_argument("--overrides", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=["kills"], help="kills and pairs, without the other faults")
     arguments = parser.parse_args()
     with TemporaryDirectory() as name:
         images = Path(name) / "images"
         save_image_folder(images)
-        pipeline = Pipeline(tiny_overrides(images))
+        tiny = tiny_overrides(images)
         undisturbed = Path(name) / "undisturbed"
-        undisturbed.mkdir()
-        start = time.monotonic()
-        code, stderr = pipeline.run(undisturbed)
-        assert code == 0, stderr
-        seconds = time.monotonic() - start
-        pipeline.expected = (undisturbed / "run" / "attack.safetensors").read_bytes()
-        rngs = [random.Random(arguments.seed + number) for number in range(2)]
+        attack, *others = tried = pipelines(tiny)
+        for pipeline in tried:
+            pipeline.measure(undisturbed)
+            shutil.rmtree(undisturbed / "run")
+        models = undisturbed / "outputs" / "models"
+        rngs = [random.Random(arguments.seed + number) for number in range(len(tried))]
+        count = -(-arguments.kills // (len(others) + 2))
         with ThreadPoolExecutor(2) as pool:
-            halves = pool.map(lambda rng: kills(pipeline, rng, arguments.kills // 2, seconds), rngs)
-            rows = [_merged(pair) for pair in zip(*halves, strict=True)]
-            others = [
-                pool.submit(full_disks, pipeline),
-                pool.submit(damaged_models, pipeline, rngs[0]),
-                pool.submit(read_only_disk, pipeline),
-                pool.submit(clock_set_back, pipeline),
-            ]
-            rows += [other.result() for other in others]
-        rows += [two_at_once(pipeline), dead_ranks(pipeline, rngs[0], 4)]
-    rows += [*invalid_input(), random_commands(arguments.overrides)]
-    table = Table("fault", "tried", "survived", "lost", "")
+            # The attack trains its models anew each time, the others take them from a store.
+            stores = [None, *(models for _ in others)]
+            counts = [2 * count, *(count for _ in others)]
+            rows = [row for pair in pool.map(kills, tried, rngs, counts, stores) for row in pair]
+            rows.append(pairs(models, tiny, 8))
+            if arguments.only is None:
+                faults = [
+                    pool.submit(full_disks, attack),
+                    pool.submit(damaged_models, attack, rngs[0]),
+                    pool.submit(read_only_disk, attack),
+                    pool.submit(clock_set_back, attack),
+                ]
+                rows += [fault.result() for fault in faults]
+        if arguments.only is None:
+            rows += [two_at_once(attack), dead_ranks(attack, rngs[0], 4)]
+    if arguments.only is None:
+        rows += [*invalid_input(), random_commands(arguments.overrides)]
+    table = Table("fault", "tried", "survived", "lost", "mixed", "traceback", "other", "")
     for row in rows:
-        failed = len(row.failures)
-        table.add_row(row.fault, str(row.tried), str(row.tried - failed), str(failed), row.note)
-    Console(width=110).print(table)
+        numbers = (row.tried, row.tried - len(row.failures), *row.counts().values())
+        table.add_row(row.fault, *map(str, numbers), row.note)
+    Console(width=140).print(table)
     for row in rows:
         for failure in row.failures:
             print(f"{row.fault}: {failure}")
-
-
-def _merged(rows: tuple[Row, ...]) -> Row:
-    return Row(rows[0].fault, sum(row.tried for row in rows), [one for row in rows for one in row.failures])
 
 
 if __name__ == "__main__":

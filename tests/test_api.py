@@ -1,8 +1,13 @@
 """The models and attacks that a notebook loads: success by strength, independence of batches, own networks."""
 
+from concurrent.futures import ThreadPoolExecutor
+
+import hydra
 import pytest
 import torch
 from conftest import compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.version import getbase
 from torch import Tensor, nn
 
 from cam_adv.api import load
@@ -10,6 +15,7 @@ from cam_adv.attacks.base import AttackModels, BoundAttack
 from cam_adv.attacks.latent.attack import LatentAttack
 from cam_adv.attacks.result import AttackResult
 from cam_adv.config.compose import settings_from
+from cam_adv.config.composition import compose as compose_config
 from cam_adv.data.pixels import to_unit_range
 from cam_adv.errors import UserError
 from cam_adv.metrics.success import AttackVerdict, type1_verdict
@@ -117,6 +123,27 @@ class TestLoad:
         result = bound(x, y, target)
         assert (result.z0, result.z, result.path) == (None, None, None)
         assert (result.x_adv - x).abs().max() <= 0.1 + 1e-6
+
+
+class TestState:
+    """Of the process that `load` is called in."""
+
+    def test_inside_an_application_of_hydra_its_state_stays_as_it_is(self) -> None:
+        with hydra.initialize(version_base="1.1"):
+            application = GlobalHydra.instance().hydra
+            assert compose_config(["attack.steps=7"]).attack.steps == 7
+            assert GlobalHydra.instance().hydra is application
+            assert str(getbase()) == "1.1"
+            with pytest.raises(UserError, match=r"There is no key attack\.stepz"):
+                load("attack.stepz=7")
+
+    @pytest.mark.slow
+    def test_threads_load_the_same_models(self, overrides: list[str], context: StudyContext) -> None:
+        with ThreadPoolExecutor(2) as pool:
+            loaded = list(pool.map(lambda _: load(*overrides), range(2)))
+        expected = context.victim.state_dict()
+        for one in loaded:
+            assert all(torch.equal(value, expected[name]) for name, value in one.victim.state_dict().items())
 
 
 class TestLoadErrors:

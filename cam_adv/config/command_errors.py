@@ -9,12 +9,12 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError
 
+from cam_adv.config.composition import compose
 from cam_adv.config.renamed_keys import renamed, renamed_choice
 from cam_adv.errors import UserError
 
@@ -156,8 +156,7 @@ def _keys() -> tuple[set[str], dict[str, set[str]]]:
     """The keys of the default config, and by study those that come with each shipped study, as dotted paths."""
     folder = resources.files("cam_adv.conf") / "study"
     names = sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
-    with hydra.initialize_config_module("cam_adv.conf", version_base="1.3"):
-        configs = {name: hydra.compose(name) for name in ("config", *(f"study/{name}" for name in names))}
+    configs = {name: compose(name=name) for name in ("config", *(f"study/{name}" for name in names))}
     keys = {name: set(_paths(OmegaConf.to_container(config, resolve=False))) for name, config in configs.items()}
     return keys["config"], {name: keys[f"study/{name}"] for name in names}
 

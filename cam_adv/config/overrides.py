@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from functools import cache
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 
 Value = int | float | bool | str | None
 
@@ -18,6 +18,11 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Value]:
 def swept_keys(overrides: Iterable[str]) -> list[str]:
     """The keys that a sweep gives several values, as in `attack=a,b` and `seed=range(3)`."""
     return [_key(override) for override in _parsed(overrides) if override.is_sweep_override()]
+
+
+def quoted(text: str) -> str:
+    """A text as a value of an override, whatever is in it."""
+    return QuotedString(text, Quote.single).with_quotes()
 
 
 def _parsed(overrides: Iterable[str]) -> list[Override]:

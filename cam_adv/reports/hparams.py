@@ -14,7 +14,7 @@ from cam_adv.schema.run import RunSettings
 
 Value = int | float | bool | str | None
 
-NOT_COMPARED = ("name", "outputs", "debug", "resume", "retrain", "figures")
+NOT_COMPARED = ("name", "outputs", "debug", "from", "resume", "retrain", "figures")
 """Keys that don't change a run's results."""
 
 RESULT = "attack-result"

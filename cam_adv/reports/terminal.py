@@ -1,5 +1,6 @@
 """The tables that a run prints to the terminal."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from cam_adv.metrics import funnel
 from cam_adv.metrics.intervals import Rate
 from cam_adv.reports.console import console, new_table, print_table
-from cam_adv.runtime.run_dir import BATCHES
+from cam_adv.runtime.run_dir import BATCHES, start_time
 from cam_adv.schema.fields import Kind
 from cam_adv.training.model_zoo import ModelHandle
 
@@ -78,10 +79,13 @@ def print_paths(folder: Path, outputs: Path) -> None:
     One for attacks and one for trainings: together they would share colours, and have long names.
     """
     print(f"results   {folder}")
+    # With hydra.run.dir=. the store and files of the user are in the folder, too.
+    others = {folder / BATCHES, outputs.absolute()} - {folder, *folder.parents}
+    start = start_time(folder)
     for path in sorted(folder.rglob("*")):
-        unfinished = folder / BATCHES in path.parents
-        if path.suffix in (".html", ".png", ".gif", ".csv", ".json", ".safetensors") and not unfinished:
+        own = others.isdisjoint(path.parents) and path.stat().st_mtime >= start
+        if own and path.suffix in (".html", ".png", ".gif", ".csv", ".json", ".safetensors"):
             print(f"          {path.relative_to(folder)}")
     if any(folder.glob("events.out.tfevents.*")):
-        print(f"curves    tensorboard --logdir {folder.parent}")
-    print(f"trainings tensorboard --logdir {(outputs / 'models').resolve()}")
+        print(f"curves    tensorboard --logdir {shlex.quote(str(folder.parent.resolve()))}")
+    print(f"trainings tensorboard --logdir {shlex.quote(str((outputs / 'models').resolve()))}")

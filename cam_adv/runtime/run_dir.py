@@ -3,7 +3,7 @@
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -19,26 +19,29 @@ from cam_adv.runtime.atomic_files import write_atomically
 from cam_adv.runtime.slugify import slugify
 
 CONFIG = "config.yaml"
+OVERRIDES = "overrides.yaml"
+"""The overrides that a run was started with."""
+
 JOB_FILE = "job.json"
+MULTIRUN_CONFIG = "multirun.yaml"
+"""The file in a sweep's folder that has the config of the whole sweep."""
+
+LOCK = ".lock"
 BATCHES = "batches"
 """The folder of the batches that an attack has done, in a run that isn't finished."""
 
 LATEST = "latest"
-IGNORED_ON_RESUME = re.compile(r"resume|debug|figures|hardware(?!\.precision$)\..*")
+IGNORED_ON_RESUME = re.compile(r"from|resume|debug|figures|hardware(?!\.precision$)\..*")
 """Keys that don't change a run's results: it may be resumed on other devices, in the same precision."""
 
-MARKERS = {"run": CONFIG, "sweep": f"*/{JOB_FILE}"}
-"""Glob patterns of a file that every folder of this kind has."""
+MARKERS = {"run": CONFIG, "sweep": MULTIRUN_CONFIG}
+"""A file that every folder of this kind has."""
 
 
 def register_resolvers() -> None:
-    """Register `${run_folder:…}`, `${sweep_folder:…}` and `${job_folder:…}` with OmegaConf.
-
-    The first two are cached: all jobs of a sweep share one folder, whatever is started meanwhile.
-    """
+    """Register `${run_folder:…}`, `${sweep_folder:…}` and `${job_folder:…}` with OmegaConf."""
     for kind in MARKERS:
-        resolver = partial(resolve_output_folder, kind)
-        OmegaConf.register_new_resolver(f"{kind}_folder", resolver, use_cache=True, replace=True)
+        OmegaConf.register_new_resolver(f"{kind}_folder", partial(resolve_output_folder, kind), replace=True)
     OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
 
 
@@ -49,7 +52,8 @@ def resolve_output_folder(kind: str, resume: str | None, parent: str, date: str)
         kind: "run" or "sweep".
         resume: None for a new one, the folder to resume, or "latest" for the newest dated one in `parent`.
         parent: of the dated folders.
-        date: the name of a new one; only names of this form are candidates for "latest".
+        date: the name of a new one; only names of this form, also with a number (see `claimed_folder.numbered`), are
+            candidates for "latest".
 
     Raises:
         UserError: there is nothing to resume.
@@ -57,9 +61,11 @@ def resolve_output_folder(kind: str, resume: str | None, parent: str, date: str)
     if resume is None:
         return str(Path(parent, date))
     if resume == LATEST:
-        dated = sorted(Path(parent).glob(re.sub(r"\d", "[0-9]", date)), reverse=True)
-        if newest := next((folder for folder in dated if _contains(folder, kind)), None):
-            return str(newest)
+        form = re.compile(re.sub(r"\d", r"\\d", re.escape(date)) + r"(?:_(\d+))?")
+        names = [found for path in Path(parent).glob("*") if (found := form.fullmatch(path.name))]
+        for found in sorted(names, key=lambda found: (found[0][: len(date)], int(found[1] or 1)), reverse=True):
+            if _contains(Path(parent, found[0]), kind):
+                return str(Path(parent, found[0]))
         raise UserError(
             f"There is no {kind} in {parent} to go on with.",
             f"Start one without resume, or give the {kind}'s folder.",
@@ -85,26 +91,45 @@ def job_folder(sweep: str, number: int, overrides: str) -> str:
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Lock a folder for this process; on success, files that only a resumed run would need are removed.
+    """Lock the folder of a run for this process; on success, files that only a resumed run would need are removed.
 
     Raises:
-        UserError: another process has locked it.
+        UserError: another process has locked it, or it has such files without a run.
     """
-    file_lock = FileLock(folder / ".lock")
-    try:
-        file_lock.acquire(timeout=0)
-    except Timeout as error:
+    if (folder / BATCHES).exists() and not (folder / CONFIG).exists():
         raise UserError(
-            f"Another process is at work in {folder}.",
-            "Wait until it ends, or start a run of its own without resume.",
-        ) from error
+            f"{folder} has no run, but {BATCHES}, the name of a folder that a run makes and removes.",
+            "Give another hydra.run.dir, or rename that folder.",
+        )
+    file_lock = acquire_lock(folder)
     try:
         yield
         shutil.rmtree(folder / BATCHES, ignore_errors=True)
     finally:
-        with suppress(OSError):  # some systems can't remove an open file
-            Path(file_lock.lock_file).unlink()
-        file_lock.release()
+        release_lock(file_lock)
+
+
+def acquire_lock(folder: Path, timeout: float = 0) -> FileLock:
+    """Lock a folder for this process, waiting for up to `timeout` seconds.
+
+    Raises:
+        UserError: another process has locked it.
+    """
+    file_lock = FileLock(folder / LOCK)
+    try:
+        file_lock.acquire(timeout=timeout)
+    except Timeout as error:
+        raise UserError(
+            f"Another process is at work in {folder}.", "Wait until it ends, or write into another folder."
+        ) from error
+    return file_lock
+
+
+def release_lock(file_lock: FileLock) -> None:
+    """Release a lock of `acquire_lock`, and remove its file."""
+    with suppress(OSError):  # some systems can't remove an open file
+        Path(file_lock.lock_file).unlink()
+    file_lock.release()
 
 
 def check_resume_target(resume: str | None, folder: Path) -> None:
@@ -127,12 +152,10 @@ def check_resumable(folder: Path, config: str) -> None:
     Raises:
         UserError: the folder has another run, or none.
     """
-    requested = _flatten(OmegaConf.to_container(OmegaConf.create(config), resolve=False))
+    requested = flatten(OmegaConf.to_container(OmegaConf.create(config), resolve=False))
     if requested.get("resume") is None:
-        raise UserError(
-            f"{folder} belongs to another run.", "Give another hydra.run.dir, or remove that folder first."
-        )
-    saved = _flatten(_read_config(folder))
+        raise belongs_to_another_run(folder)
+    saved = flatten(read_config(folder))
     for key in [*requested, *(key for key in saved if key not in requested)]:
         same = key in requested and key in saved and requested[key] == saved[key]
         if same or IGNORED_ON_RESUME.fullmatch(key):
@@ -143,8 +166,17 @@ def check_resumable(folder: Path, config: str) -> None:
         )
 
 
-def claim(folder: Path, config: str) -> None:
-    """Take a folder for one run by writing its resolved config, or check that the run in it may be resumed.
+def belongs_to_another_run(folder: Path) -> UserError:
+    """The error for a new run in a folder that has one."""
+    return UserError(
+        f"{folder} belongs to another run.",
+        "Give another hydra.run.dir (hydra.sweep.subdir of a sweep's jobs), or remove that folder first.",
+    )
+
+
+def claim(folder: Path, config: str, overrides: Sequence[str]) -> None:
+    """Take a locked folder for one run by writing its overrides and its resolved config, or check that the run in it
+    may be resumed.
 
     Raises:
         UserError: the folder has another run.
@@ -152,6 +184,7 @@ def claim(folder: Path, config: str) -> None:
     if (folder / CONFIG).exists():
         check_resumable(folder, config)
     else:
+        write_atomically(folder / OVERRIDES, OmegaConf.to_yaml(list(overrides)))
         write_atomically(folder / CONFIG, config)
 
 
@@ -170,15 +203,20 @@ def is_finished(folder: Path) -> bool:
     Raises:
         UserError: the folder has no run.
     """
-    study = _flatten(_read_config(folder)).get("study.name")
+    study = flatten(read_config(folder)).get("study.name")
     return not (folder / BATCHES).exists() and any((folder / f"{name}.json").exists() for name in ("summary", study))
 
 
 def _contains(folder: Path, kind: str) -> bool:
-    return any(folder.glob(MARKERS[kind]))
+    return (folder / MARKERS[kind]).exists()
 
 
-def _read_config(folder: Path) -> Any:
+def read_config(folder: Path) -> Any:
+    """The resolved config of the run in a folder, as plain values.
+
+    Raises:
+        UserError: there is none, or it can't be read.
+    """
     try:
         # Unresolved: a resolver in a file that others may write must not run in this process.
         return OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=False)
@@ -188,13 +226,13 @@ def _read_config(folder: Path) -> Any:
         raise UserError(f"{folder / CONFIG} can't be read.", "Leave resume out to start a new run.") from error
 
 
-def _flatten(node: Any, path: str = "") -> dict[str, Any]:
+def flatten(node: Any, path: str = "") -> dict[str, Any]:
     """The values of nested mappings by their dotted paths."""
     if not isinstance(node, Mapping) or not node:
         return {path: node}
     flat: dict[str, Any] = {}
     for key, child in node.items():
-        flat |= _flatten(child, f"{path}.{key}" if path else str(key))
+        flat |= flatten(child, f"{path}.{key}" if path else str(key))
     return flat
 
 

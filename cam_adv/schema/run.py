@@ -1,7 +1,9 @@
 """The settings that every run has, whatever its study."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from cam_adv.schema.dataset import DatasetSettings
 from cam_adv.schema.fields import Name, Seed, StrictModel
@@ -23,6 +25,7 @@ class RunSettings(StrictModel):
     name: Name
     seed: Seed
     retrain: bool
+    from_: Annotated[str | None, Field(alias="from")] = None
     resume: str | None
     debug: bool
     figures: Literal[True, False, "later"]

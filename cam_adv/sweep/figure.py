@@ -95,7 +95,7 @@ def _points(results: Results, keys: Sequence[str]) -> Figure:
     """One row of points per job, from top to bottom in the order of the jobs."""
     figure, panels = _panels("rate", results, height=0.75 + ROW * len(results))
     rows = range(len(results))
-    labels = [", ".join(format_value(job.values.get(key)) for key in keys) or job.folder.name for job, _ in results]
+    labels = [", ".join(format_value(job.values.get(key)) for key in keys) or job.folder for job, _ in results]
     for axes, name in zip(panels, PANELS, strict=True):
         rates = [_rate(summary, name) for _, summary in results]
         axes.errorbar(

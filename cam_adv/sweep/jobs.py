@@ -1,5 +1,6 @@
 """The folder of a sweep, read back: its jobs, their overrides, states and results."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,9 @@ from omegaconf import OmegaConf
 from cam_adv.config.overrides import Value, parse_overrides, swept_keys
 from cam_adv.errors import UserError
 from cam_adv.metrics.summary import AttackSummary
-from cam_adv.sweep.record import JOB_FILE, JobRecord, Status, read_json, unreadable
-
-MULTIRUN_CONFIG = "multirun.yaml"
-"""The file in a sweep's folder that has the config of the whole sweep."""
+from cam_adv.runtime.run_dir import MULTIRUN_CONFIG
+from cam_adv.sweep.record import JobRecord, Status, read_json, unreadable
+from cam_adv.sweep.registry import recorded_jobs
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,13 @@ class Job:
     """One job of a sweep.
 
     Attributes:
+        folder: its path in the sweep's folder; empty if it has none.
+        reason: why it failed, and what to do.
         values: the value of each overridden key.
         summary: None if no attack has finished.
     """
 
-    folder: Path
+    folder: str
     number: int
     status: Status
     reason: str | None
@@ -34,7 +36,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Sweep:
-    """All jobs in the order of their numbers.
+    """All jobs in the order of their numbers, those that have not begun included.
 
     keys: the overridden keys that take several values.
     figure: whether the sweep's config lets figures be drawn.
@@ -52,14 +54,14 @@ def read_sweep(folder: Path) -> Sweep:
     Raises:
         UserError: it is not the folder of a sweep, or a file of a job can't be read.
     """
-    folders = [path.parent for path in folder.glob(f"*/{JOB_FILE}")]
-    if not folders:
+    recorded = list(recorded_jobs(folder))
+    if not recorded:
         what = "holds no job of a sweep" if folder.is_dir() else "is no folder"
         raise UserError(
             f"{folder} {what}.",
             "Give the folder of one sweep: outputs/multirun/<name>/<date>, as cam-adv -m printed it.",
         )
-    jobs = sorted(map(_read_job, folders), key=lambda job: (job.number, job.folder.name))
+    jobs = sorted((_read_job(folder, *one) for one in recorded), key=lambda job: (job.number, job.folder))
     return Sweep(folder, tuple(_varied_keys(jobs, _planned_keys(folder))), tuple(jobs), _has_figure(folder))
 
 
@@ -76,11 +78,11 @@ def format_value(value: Value) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _read_job(folder: Path) -> Job:
-    record = JobRecord.read(folder)
-    path = folder / "summary.json"
-    summary = _read_summary(path) if path.exists() else None
-    return Job(folder, record.number, record.status, record.reason, parse_overrides(record.overrides), summary)
+def _read_job(sweep: Path, record: JobRecord, folder: Path | None) -> Job:
+    path = folder / "summary.json" if folder else None
+    summary = _read_summary(path) if path and path.exists() else None
+    name = os.path.relpath(folder, sweep) if folder else ""
+    return Job(name, record.number, record.status, record.explanation, parse_overrides(record.overrides), summary)
 
 
 def _read_summary(path: Path) -> AttackSummary:

@@ -1,6 +1,7 @@
 """The report of a sweep: `sweep.csv`, `sweep.json`, `sweep.png` and a table in the terminal."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def report(folder: Path) -> None:
     for name in files:
         print(f"          {name}")
     if attacked:
-        print(f"curves    tensorboard --logdir {folder}")
+        print(f"curves    tensorboard --logdir {shlex.quote(str(folder))}")
 
 
 def main() -> None:

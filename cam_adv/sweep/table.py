@@ -52,7 +52,7 @@ def print_sweep(sweep: Sweep) -> None:
 
 def _row(job: Job, keys: Sequence[str]) -> dict[str, Any]:
     summary = job.summary
-    row: dict[str, Any] = {"folder": job.folder.name, "status": job.status}
+    row: dict[str, Any] = {"folder": job.folder, "status": job.status}
     row |= {key: job.values.get(key) for key in keys}
     for name in QUESTIONS:
         rate = summary.rates[name] if summary else None

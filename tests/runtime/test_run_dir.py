@@ -20,6 +20,12 @@ class TestResolveOutputFolder:
         (tmp_path / "2026-01-02_00-00-00").mkdir()  # of a run that was refused
         assert resolve_output_folder("run", "latest", str(tmp_path), DATE) == str(tmp_path / "2026-01-01_00-00-00")
 
+    def test_latest_of_one_second_is_the_one_with_the_highest_number(self, tmp_path: Path) -> None:
+        for number in ("", "_2", "_10", "_x"):
+            (tmp_path / f"2026-01-01_00-00-00{number}").mkdir()
+            (tmp_path / f"2026-01-01_00-00-00{number}" / CONFIG).touch()
+        assert resolve_output_folder("run", "latest", str(tmp_path), DATE) == str(tmp_path / "2026-01-01_00-00-00_10")
+
     def test_no_resume_gives_a_new_dated_folder(self, tmp_path: Path) -> None:
         assert resolve_output_folder("run", None, str(tmp_path), DATE) == str(tmp_path / DATE)
 
@@ -38,8 +44,8 @@ class TestResolveOutputFolder:
         ],
     )
     def test_nothing_to_resume_raises(self, tmp_path: Path, kind: str, resume: str, what: str) -> None:
-        (tmp_path / "sweep" / "0_job").mkdir(parents=True)
-        (tmp_path / "sweep" / "0_job" / "job.json").touch()
+        (tmp_path / "sweep").mkdir()
+        (tmp_path / "sweep" / "multirun.yaml").touch()
         with pytest.raises(UserError) as refusal:
             resolve_output_folder(kind, resume.format(tmp_path), str(tmp_path), DATE)
         assert refusal.value.what == what.format(tmp_path)

@@ -22,5 +22,5 @@ class TestTrack:
         (tmp_path / "traceback.txt").write_text("no luck")
         failed = JobRecord(2, ("seed=1",), "failed", "ZeroDivisionError: no luck")
         assert failed.track(tmp_path, lambda: 0.25) == 0.25
-        assert JobRecord.read(tmp_path) == JobRecord(2, ("seed=1",), "finished", None, 0.25)
+        assert JobRecord.read(tmp_path) == JobRecord(2, ("seed=1",), "finished", objective=0.25)
         assert not (tmp_path / "traceback.txt").exists()

@@ -289,6 +289,19 @@ class TestOptuna:
         other = search("other", 2, "attack.learning_rate=interval(0.01,1)", "seed=4")
         assert other.rows[0]["attack.learning_rate"] != drawn[0][1]
 
+    def test_search_over_a_study_without_objective_ends_at_the_first_trial(
+        self, command: Callable[..., CommandResult], tiny: list[str], tmp_path: Path
+    ) -> None:
+        search = ["hydra/sweeper=optuna", "hydra.sweep.dir=sweep", "attack.strength=interval(1,2)"]
+        result = command("-m", *tiny, *search, "study=min_perturbation", "dataset.root=nowhere")
+        assert result.err.startswith("cam-adv: study=min_perturbation gives no objective, which a search needs.\n")
+        assert "Traceback" not in result.err
+        assert result.code == 2
+        ((status, reason),) = [
+            (row["status"], row["reason"]) for row in EndedSweep(tmp_path, Path("sweep"), result).rows
+        ]
+        assert (status, "gives no objective" in reason) == ("failed", True)
+
     def test_search_without_finished_trial_is_reported(self, search: Callable[..., EndedSweep]) -> None:
         found = search("failing", 2, "attack.learning_rate=0.8")
         assert {row["reason"] for row in found.rows} == {"Too fast. Go slower."}

@@ -18,7 +18,7 @@ from cam_adv.config.overrides import Value
 from cam_adv.errors import UserError
 from cam_adv.metrics.funnel import QUESTIONS
 from cam_adv.sweep import report as sweep_report
-from cam_adv.sweep.callback import SweepReport, report_on_exit
+from cam_adv.sweep.callback import OutputFolder, report_on_exit
 from cam_adv.sweep.jobs import read_sweep
 from cam_adv.sweep.record import JobRecord
 from cam_adv.sweep.report import report
@@ -306,9 +306,6 @@ class TestRealSweep:
         assert not list(tmp_path.rglob("*.part"))
 
         assert stored_models(attack_run.root) == attack_run.store
-        again = command(*overrides, "attack.strength=0.05,-1,0.1")
-        assert "belongs to another run" in again.err
-        assert [row["status"] for row in read_csv(sweep)] == ["finished", "failed", "finished"]
 
     def test_sweep_of_trainings_reports_status(
         self, command: Callable[..., CommandResult], tiny: list[str], tmp_path: Path
@@ -344,9 +341,14 @@ class TestRealSweep:
 
 def test_interrupted_sweep_is_reported(tmp_path: Path) -> None:
     def interrupted() -> None:
-        hydra = {"sweep": {"dir": str(tmp_path)}, "overrides": {"task": ["seed=1,2"]}}
+        hydra = {"sweep": {"dir": str(tmp_path)}, "overrides": {"task": ["seed=1,2"], "hydra": []}}
+        hydra |= {
+            "sweeper": {"_target_": "another.Sweeper"},
+            "launcher": {"_target_": "another.Launcher"},
+            "output_subdir": None,
+        }
         with report_on_exit():
-            SweepReport().on_multirun_start(OmegaConf.create({"hydra": hydra}))
+            OutputFolder().on_multirun_start(OmegaConf.create({"hydra": hydra, "resume": None}))
             make_job(tmp_path, JobRecord(2, ("seed=1",)))
             raise KeyboardInterrupt
 

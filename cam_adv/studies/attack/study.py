@@ -1,6 +1,7 @@
 """Study `attack`: attack test images or samples, judge and explain the adversarial images, and draw them."""
 
 import logging
+import shlex
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -169,7 +170,7 @@ class AttackStudy(Study):
                     log.info("Drawing the figures.")
                     draw_run(FinishedAttack.load(folder), context.drawing)
         if (folder / FIGURES).exists() and (settings.figures == "later" or context.drawing.failed):
-            print(f"figures   cam-adv study=figures run={folder}")
+            print(f"figures   cam-adv study=figures {shlex.quote(f'run={folder}')}")
         return rates["success"].rate
 
 
