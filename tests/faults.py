@@ -32,7 +32,7 @@ from rich.table import Table
 from safetensors import safe_open
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-COMMAND_TIMEOUT = 120
+COMMAND_TIMEOUT = 600
 """Seconds after which a command counts as hanging."""
 
 ORPHAN_TIMEOUT = 10
@@ -252,9 +252,8 @@ def pairs(models: Path, tiny: list[str], count: int) -> Row:
         root = Path(name)
         shutil.copytree(models, root / "outputs" / "models")
         for number in range(count):
-            shutil.rmtree(root / "fixed", ignore_errors=True)
-            shutil.rmtree(root / "outputs" / "attack", ignore_errors=True)
-            shutil.rmtree(root / "outputs" / "multirun", ignore_errors=True)
+            for folder in (*root.glob("fixed*"), root / "outputs" / "attack", root / "outputs" / "multirun"):
+                shutil.rmtree(folder, ignore_errors=True)
             sweep = ["-m", *(["hydra.sweep.dir=fixed"] if number % 4 == 3 else [])] if number % 2 else []
             seeds = ("seed=0,1", "seed=2,3") if sweep else ("seed=0", "seed=1")
             both = [_start(root, [*sweep, *tiny, "figures=false", seed]) for seed in seeds]
