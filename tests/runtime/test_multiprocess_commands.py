@@ -211,7 +211,7 @@ def test_training_in_two_processes_gives_the_weights_of_one(
             start_command_with_torchrun(mlp, tmp_path, *rendezvous, f"--node-rank={number}") for number in (0, 1)
         ]
         shared = [machine.result() for machine in machines]
-        assert [result.out.count("victim mlp") for result in shared] == [1, 0]
+        assert [result.out.count("models, on test images") for result in shared] == [1, 0]
     assert all(result.code == 0 for result in shared), [result.err for result in shared]
     for network, rounding in networks.items():
         one, two = (

@@ -76,7 +76,7 @@ class NaNFromStep60(MLP):
 
     def __init__(self, in_channels: int, num_classes: int, image_size: tuple[int, int]) -> None:
         super().__init__(in_channels, num_classes, image_size, hidden=8)
-        self.steps = 0
+        self.steps = -1  # the network is tried once in training mode before it is trained
 
     def forward(self, images: Tensor) -> Tensor:
         self.steps += self.training

@@ -92,7 +92,7 @@ def test_figure_that_fails_leaves_all_numbers_and_the_other_figures(
 @pytest.mark.parametrize(
     ("overrides", "what"),
     [
-        (["figures=late"], "figures=late can't be used: it should be True, False or 'later'."),
+        (["figures=late"], "figures=late can't be used: it should be true, false or 'later'."),
         (["study=train", "role=victim", "figures=later"], "figures=later, but the results of study=train"),
         (["study=figures", "run=x", "figures=false"], "figures=false, but study=figures does nothing"),
     ],
