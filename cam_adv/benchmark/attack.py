@@ -54,8 +54,12 @@ def _per_success(name: str, repeats: int) -> Comparison:
     images = selected_images(published, selection)
     rates: list[float] = []
 
+    def attack() -> None:
+        x_adv = _attack(ours.bind(), *selected_images(ours, selection), CPU_BATCH)
+        rates.append(successes(ours, selection, x_adv).double().mean().item())
+
     def per_success() -> float:
-        seconds = timed(lambda: rates.append(_success_rate(ours, selection)))()
+        seconds = timed(attack)()
         return seconds / (rates[-1] * IMAGES)
 
     per_attack = timed(lambda: _attack(short, *images, CPU_BATCH), config.steps / TANG_STEPS / IMAGES)
@@ -78,7 +82,7 @@ def scaling_in_images(_: int) -> Comparison:
     """Seconds per image for 64 and for 4,096 images, with the trainer and the files of a run."""
     context = load("outputs=outputs", f"attack.steps={SCALING_STEPS}", "attack.init=[mean]")
     few, many = SIZES
-    cost = {size: _timed_run(context, size) for size in SIZES}
+    cost = {size: timed_run(context, size) for size in SIZES}
     return compare(f"one of {many:,} images", cost[many], f"one of {few}", cost[few], 1, "s")
 
 
@@ -88,7 +92,7 @@ def scaling_in_steps(repeats: int) -> Comparison:
         load("outputs=outputs", f"attack.steps={steps}", "attack.init=[mean]", "attack.early_stop_prob=0.999999")
         for steps in (SCALING_STEPS, 4 * SCALING_STEPS)
     )
-    few, many = _timed_run(short, IMAGES, 1 / SCALING_STEPS), _timed_run(long, IMAGES, 0.25 / SCALING_STEPS)
+    few, many = timed_run(short, IMAGES, 1 / SCALING_STEPS), timed_run(long, IMAGES, 0.25 / SCALING_STEPS)
     baseline = f"one of {SCALING_STEPS}, {IMAGES} images"
     return compare(f"one of {4 * SCALING_STEPS} steps", many, baseline, few, max(1, repeats // 5), "s")
 
@@ -98,7 +102,7 @@ def memory_scaling(_: int) -> Comparison:
     context = load("outputs=outputs", f"attack.steps={SCALING_STEPS}", "attack.init=[mean]")
     peaks = []
     for size in (IMAGES, SIZES[-1]):
-        _timed_run(context, size)()
+        timed_run(context, size)()
         peaks.append(peak_memory() / 1e9)
     return compare_pairs(f"memory of an attack on {SIZES[-1]:,} images", f"on {IMAGES}", [(peaks[1], peaks[0])], "GB")
 
@@ -127,15 +131,11 @@ def selected_images(
     return x, selection.y.to(device), selection.target.to(device)
 
 
-def _success_rate(context: StudyContext, selection: Selection) -> float:
-    """The success rate of a whole attack."""
-    config = latent_attack(context)
-    x_adv = _attack(context.bind(), *selected_images(context, selection), CPU_BATCH)
-    device = torch.device("cpu")
-    victim = batched_apply(context.victim, x_adv, device).softmax(dim=1)
-    reads = context.judge.read(x_adv, device).reads
-    verdict = type1_verdict(victim, reads, selection.y, selection.target, config.confidence)
-    return verdict.success.double().mean().item()
+def successes(context: StudyContext, selection: Selection, x_adv: Tensor) -> Tensor:
+    """On which selected images the context's attack succeeded, `(N,)`, by its results `(N, C, H, W)`."""
+    victim = batched_apply(context.victim, x_adv, context.device).softmax(dim=1)
+    reads = context.judge.read(x_adv, context.device).reads
+    return type1_verdict(victim, reads, selection.y, selection.target, latent_attack(context).confidence).success
 
 
 def _attack(attack: BoundAttack, x: Tensor, y: Tensor, target: Tensor, batch_size: int) -> Tensor:
@@ -143,7 +143,7 @@ def _attack(attack: BoundAttack, x: Tensor, y: Tensor, target: Tensor, batch_siz
     return torch.cat([attack(*batch).x_adv for batch in batches])
 
 
-def _timed_run(context: StudyContext, count: int, share: float | None = None) -> Callable[[], float]:
+def timed_run(context: StudyContext, count: int, share: float | None = None) -> Callable[[], float]:
     """The seconds of an attack as in a run, per image or times `share`."""
     selection, attack = repeated_selection(context, count), context.bind()
 

@@ -1,8 +1,6 @@
 """How well a device is used: `python -m cam_adv.benchmark gpu`. Runs on a CPU too, on fewer images."""
 
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -14,20 +12,28 @@ import torch
 
 from cam_adv.api import load
 from cam_adv.attacks.latent.recorded_steps import CUDAGraphRecorder
-from cam_adv.attacks.runner import run_attack
-from cam_adv.benchmark.attack import BareParts, latent_attack, repeated_selection, selected_images
+from cam_adv.benchmark.attack import (
+    BareParts,
+    latent_attack,
+    repeated_selection,
+    selected_images,
+    successes,
+    timed_run,
+)
+from cam_adv.benchmark.comparison import timed
 from cam_adv.benchmark.machine import count_flops, matmul_flops_per_second, peak_memory
-from cam_adv.benchmark.readme import device_table, write_into
+from cam_adv.benchmark.readme import check_place, device_table, write_into
+from cam_adv.benchmark.start_up import COMMAND
 from cam_adv.errors import UserError
-from cam_adv.metrics.success import type1_verdict
 from cam_adv.runtime.atomic_files import write_json
 from cam_adv.studies.context import StudyContext
 from cam_adv.training.store import METRICS
 
 FILE = Path("benchmark_gpu.json")
-COMMAND = [sys.executable, "-m", "cam_adv"]
-NO_EARLY_STOP = ["attack.early_stop_prob=0.999999", "attack.init=[mean]"]
+PLACE = "benchmark gpu"
+"""Of its table in a README."""
 
+NO_EARLY_STOP = ["attack.early_stop_prob=0.999999", "attack.init=[mean]"]
 
 ROUNDS = 10
 """How often bare parts are computed for one time."""
@@ -69,6 +75,8 @@ def main(overrides: list[str], readme: Path | None) -> None:
         overrides: of every command, such as dataset=mnist.
         readme: whose table is replaced.
     """
+    if readme:
+        check_place(readme, PLACE)
     on_gpu = torch.cuda.is_available()
     device, sizes = (torch.device("cuda"), GPU) if on_gpu else (torch.device("cpu"), CPU)
     name = torch.cuda.get_device_name() if on_gpu else "CPU"
@@ -82,7 +90,7 @@ def main(overrides: list[str], readme: Path | None) -> None:
     rows = [asdict(one) for one in figures]
     write_json(FILE, {"device": name, "torch": torch.__version__, "figures": rows})
     if readme:
-        write_into(readme, "benchmark gpu", device_table(rows, f"{name}, torch {torch.__version__}"))
+        write_into(readme, PLACE, device_table(rows, f"{name}, torch {torch.__version__}"))
 
 
 def time_commands(overrides: list[str], outputs: Path) -> Iterator[Figure]:
@@ -92,13 +100,12 @@ def time_commands(overrides: list[str], outputs: Path) -> Iterator[Figure]:
         outputs: the empty folder that the overrides name.
     """
 
-    def run() -> float:
-        start = time.perf_counter()
+    def work() -> None:
         done = subprocess.run([*COMMAND, *overrides], capture_output=True, text=True)
         if done.returncode:
             raise UserError(f"cam-adv {' '.join(overrides)} failed: {done.stderr.strip()}", "Run it by itself.")
-        return time.perf_counter() - start
 
+    run = timed(work)
     yield Figure("cam-adv, the first time", run(), "s")
     for metrics in sorted((outputs / "models").glob(f"*/{METRICS}")):
         began = min(float(file.name.split(".")[3]) for file in metrics.parent.glob("events.out.tfevents.*"))
@@ -149,16 +156,7 @@ def _step(
 
 def _attack(context: StudyContext, images: int, device: torch.device) -> Iterator[Figure]:
     """An attack of all its steps as in a run: with the trainer and its files."""
-    attack, selection = context.bind(), repeated_selection(context, images)
-
-    def work() -> None:
-        with TemporaryDirectory() as folder:
-            run_attack(attack, context.splits.test, selection, context.settings.hardware, Path(folder))
-
-    start = time.perf_counter()
-    work()
-    seconds = time.perf_counter() - start
-    rate = images * context.attack.steps_per_init / seconds
+    rate = context.attack.steps_per_init / timed_run(context, images)()
     yield Figure(f"image-steps a second from end to end, {images} images", rate, "")
     if device.type == "cuda":
         yield Figure("peak memory of the GPU", torch.cuda.max_memory_allocated() / 1e9, "GB")
@@ -170,13 +168,8 @@ def _agreement(overrides: list[str], images: int) -> Iterator[Figure]:
     for hardware in ("gpu", "cpu"):
         context = load(*others, f"hardware={hardware}")
         selection = repeated_selection(context, images)
-        x, y, target = selected_images(context, selection, context.device)
         result = context.run_attack(context.bind(), selection)
-        victim = context.victim(result.x_adv.to(context.device)).softmax(dim=1).cpu()
-        reads = context.judge.read(result.x_adv, context.device).reads
-        confidence = latent_attack(context).confidence
-        assert confidence is not None  # of a Type I attack
-        verdicts.append((x.cpu(), type1_verdict(victim, reads, y.cpu(), target.cpu(), confidence).success))
+        verdicts.append((result.x, successes(context, selection, result.x_adv)))
     (x_gpu, on_gpu), (x_cpu, on_cpu) = verdicts
     yield Figure(f"verdicts equal to the CPU's, {images} images", 100 * (on_gpu == on_cpu).float().mean().item(), "%")
     yield Figure("pixels of x equal to the CPU's", 100 * (x_gpu == x_cpu).float().mean().item(), "%")
@@ -189,14 +182,11 @@ def _call(parts: Sequence[Callable[[], None]]) -> None:
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
     """Seconds of the second of two calls."""
-    work()
-    _wait(device)
-    start = time.perf_counter()
-    work()
-    _wait(device)
-    return time.perf_counter() - start
 
+    def finished() -> None:
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    finished()
+    return timed(finished)()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cam_adv.errors import UserError
-from cam_adv.runtime.atomic_files import atomic_path
+from cam_adv.runtime.atomic_files import write_atomically
 
 
 def cases_table(rows: Sequence[Mapping[str, Any]], matmul_rate: float) -> str:
@@ -23,20 +23,34 @@ def device_table(figures: Sequence[Mapping[str, Any]], name: str) -> str:
     return _table([name, ""], [[one["name"], f"{one['value']:.4g} {one['unit']}".strip()] for one in figures])
 
 
+def check_place(readme: Path, place: str) -> None:
+    """See `write_into`, before something is measured.
+
+    Raises:
+        UserError: the README has no such place.
+    """
+    _around(readme, place)
+
+
 def write_into(readme: Path, place: str, table: str) -> None:
     """Replace what stands between `<!-- place -->` and `<!-- /place -->`.
 
     Raises:
         UserError: the README has no such place.
     """
+    before, after = _around(readme, place)
+    write_atomically(readme, f"{before}\n{table}{after}")
+
+
+def _around(readme: Path, place: str) -> tuple[str, str]:
+    """The text up to a place with its first line, and from its last line on."""
     begin, end = f"<!-- {place} -->", f"<!-- /{place} -->"
     text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
     before, found, rest = text.partition(begin)
     _, found_end, after = rest.partition(end)
     if not (found and found_end):
         raise UserError(f"{readme} has no place {begin} … {end}.", "Write both lines where the table belongs.")
-    with atomic_path(readme) as unfinished:
-        Path(unfinished).write_text(f"{before}{begin}\n{table}{end}{after}", encoding="utf-8")
+    return before + begin, end + after
 
 
 def _case(row: Mapping[str, Any]) -> list[str]:
