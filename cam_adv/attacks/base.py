@@ -204,22 +204,23 @@ class BoundAttack(nn.Module):
 
     def _check(self, x: Tensor, y: Tensor, target: Tensor) -> None:
         """Check images and labels, and with the first ones the networks."""
-        models, is_first = self.models, self._num_classes is None
+        models, classes = self.models, self._num_classes
         check_images(x)
-        if self._num_classes is None:
+        if classes is None:
             generator = models.generator if "generator" in self.attack.roles else None
             surrogates = list(models.surrogates) if "surrogates" in self.attack.roles else []
-            self._num_classes = check_models(models.victim, generator, surrogates, x)
-        check_labels(y, len(x), self._num_classes, "The label y")
-        if is_first:
+            classes = check_models(models.victim, generator, surrogates, x)
+        check_labels(y, len(x), classes, "The label y")
+        if self._num_classes is None:
             check_victim_range(models.victim, x, y)
+            self._num_classes = classes  # only now: what is refused once is refused again
         if not self.attack.targeted:
             return
-        check_labels(target, len(x), self._num_classes, "The target y'")
+        check_labels(target, len(x), classes, "The target y'")
         if same := int((target == y).sum()):
             raise UserError(
                 f"The target y' is the label y of {same} of {len(x)} images.",
-                f"Give each image another class than its own, such as (y + 1) % {self._num_classes}.",
+                f"Give each image another class than its own, such as (y + 1) % {classes}.",
             )
 
     @property

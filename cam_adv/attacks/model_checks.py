@@ -27,7 +27,7 @@ def check_models(victim: nn.Module, generator: Generator | None, surrogates: Ite
     Raises:
         UserError: a network is not what an attack relies on, or they have different numbers of classes.
     """
-    with _as_written(x.device):
+    with _full_precision_uncompiled(x.device):
         few, classes = _with_finite_logits(victim, x[:FEW]), None
         if generator is not None:
             classes = check_outputs(generator.classify, few, None, "The generator's classifier", False).shape[1]
@@ -40,7 +40,7 @@ def check_models(victim: nn.Module, generator: Generator | None, surrogates: Ite
 
 
 @contextmanager
-def _as_written(device: torch.device) -> Iterator[None]:
+def _full_precision_uncompiled(device: torch.device) -> Iterator[None]:
     """Without mixed precision, in whose type logits would be, and without compiling for so few images."""
     with torch.autocast(device.type, enabled=False), torch.compiler.set_stance("force_eager"):
         yield
@@ -56,7 +56,6 @@ def _with_finite_logits(victim: nn.Module, images: Tensor) -> Tensor:
     return images[finite] if len(finite) == len(images) and finite.any() else images
 
 
-@torch.no_grad()
 def check_victim_range(victim: nn.Module, x: Tensor, y: Tensor) -> None:
     """Check by images of known classes y `(N,)`, if there are enough, that a victim expects pixels in [0, 1].
 
@@ -64,5 +63,5 @@ def check_victim_range(victim: nn.Module, x: Tensor, y: Tensor) -> None:
         UserError: it classifies nearly all of them correctly in another pixel range only.
     """
     if len(x) >= FEW:
-        with _as_written(x.device):
+        with _full_precision_uncompiled(x.device):
             check_pixel_range(victim, x[:MANY], y[:MANY], "The victim", RANGE_GAIN, in_config=False)

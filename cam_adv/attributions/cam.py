@@ -152,8 +152,12 @@ def _follows_other_maps(network: nn.Module, head: CAMHead, images: Tensor) -> bo
 
 def _is_linear(call: ModuleCall) -> bool:
     """Whether this is a call of a linear layer with features `(N, K)`."""
-    is_layer = isinstance(call.module, nn.Linear) and call.inputs
-    return bool(is_layer) and isinstance(call.inputs[0], Tensor) and call.inputs[0].dim() == 2
+    return (
+        isinstance(call.module, nn.Linear)
+        and len(call.inputs) > 0
+        and isinstance(call.inputs[0], Tensor)
+        and call.inputs[0].dim() == 2
+    )
 
 
 def _has_mean(value: object, pooled: Tensor) -> bool:

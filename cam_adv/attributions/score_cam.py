@@ -27,6 +27,7 @@ def score_cam(layer_target: LayerTarget, images: Tensor, label: Tensor, target: 
     Raises:
         UserError: the output of the target's layer is not `(N, K, h, w)`.
     """
+    images = images.contiguous()
     maps = layer_target.logits_and_maps(images)[1].detach()
     with eval_mode(layer_target.network):
         scores = [

@@ -11,20 +11,20 @@ ACTIVE_SHARE = 0.01
 prior, whose variance is 1, that is the bound of Burda et al. 2016 (arXiv 1509.00519)."""
 
 
-def count_active_latents(
-    generator: Generator, images: Tensor, device: torch.device, codes: Tensor | None = None
-) -> int:
+def count_active_latents(generator: Generator, images: Tensor, device: torch.device) -> int:
     """The number of latents that depend on the image.
 
     Args:
         images: `(N, C, H, W)`, uint8 in [0, 255] or float in [0, 1].
-        codes: their posterior means `(N, D)`; computed where None.
     """
-    posterior_variance = batched_apply(lambda part: generator.encode(part).std.square(), images, device).mean(dim=0)
-    if codes is None:
-        codes = batched_apply(lambda part: generator.encode(part).mean, images, device)
-    of_the_mean = codes.var(dim=0)
-    return int((of_the_mean > ACTIVE_SHARE * (of_the_mean + posterior_variance)).sum())
+
+    def mean_and_variance(part: Tensor) -> Tensor:
+        posterior = generator.encode(part)
+        return torch.cat([posterior.mean, posterior.std.square()], dim=1)
+
+    means, variances = batched_apply(mean_and_variance, images, device).chunk(2, dim=1)
+    of_the_mean = means.var(dim=0)
+    return int((of_the_mean > ACTIVE_SHARE * (of_the_mean + variances.mean(dim=0))).sum())
 
 
 def collapse_warning(active: int, latents: int) -> str:

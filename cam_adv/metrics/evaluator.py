@@ -10,7 +10,7 @@ from cam_adv.data.pixels import to_unit_range
 from cam_adv.models.generators.base import Generator
 from cam_adv.models.judge import Judge
 from cam_adv.models.modes import eval_mode
-from cam_adv.models.predictions import BATCH, batched_apply
+from cam_adv.models.predictions import batch_size, batched_apply
 from cam_adv.runtime.progress import DELAY, Progress
 
 
@@ -102,7 +102,7 @@ class Evaluator:
                 return batched_apply(self.victim, images, self.device), None
             parts = [
                 checked_cams(self.victim, head, to_unit_range(part.to(self.device)).contiguous())
-                for part in images.split(BATCH)
+                for part in images.split(batch_size(images[:1].numel()))
             ]
         logits, maps = zip(*parts, strict=True)
         return torch.cat(logits).cpu(), torch.cat(maps).cpu()

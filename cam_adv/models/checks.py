@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from cam_adv.errors import UserError
 from cam_adv.models.modes import eval_mode, gradients_enabled, without_history
 from cam_adv.models.normalized import Normalized
-from cam_adv.models.output_checks import check_outputs
+from cam_adv.models.output_checks import check_outputs, described
 
 MIN_ACCURACY_GAIN = 0.2
 """Gain in accuracy with another pixel range from which that range is taken for the one used in training."""
@@ -81,9 +81,8 @@ def check_trainable(network: nn.Module, images: Tensor, num_classes: int, name: 
                 for buffer, before in statistics:
                     buffer.copy_(before)
     if not isinstance(logits, Tensor) or logits.shape != (len(images), num_classes):
-        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise UserError(
-            f"{name} returns {got} in training mode, not the logits {(len(images), num_classes)}.",
+            f"{name} returns {described(logits)} in training mode, not the logits {(len(images), num_classes)}.",
             "Make it return the logits alone, and switch off its auxiliary outputs.",
         )
     if not logits.requires_grad:
@@ -123,8 +122,12 @@ def check_pixel_range(
         f"(images - {mean:.4f}) / {std:.4f}": (mean, std),
     }
     inner, given = (network, "in [0, 1]") if not isinstance(network, Normalized) else (network.network, "as set up")
-    accuracy = {form: _accuracy(inner, (images - m) / s, labels) for form, (m, s) in normalised.items()}
-    accuracy["images"] = _accuracy(network, images, labels)
+    accuracy = {"images": _accuracy(network, images, labels)}
+    for form, (shift, scale) in normalised.items():
+        try:
+            accuracy[form] = _accuracy(inner, (images - shift) / scale, labels)
+        except Exception:  # a network may refuse other pixels, and so does not expect them
+            continue
     best = max(accuracy, key=lambda form: accuracy[form])
     if accuracy[best] > accuracy["images"] + gain:
         means, stds = (f"[{','.join([f'{value:.4g}'] * channels)}]" for value in normalised[best])
@@ -134,8 +137,8 @@ def check_pixel_range(
             else f"Give cam_adv.models.normalized.Normalized(network, mean={means}, std={stds})"
         )
         raise UserError(
-            f"{name} is right on {accuracy['images']:.0%} of the {'validation ' * in_config}images with pixels "
-            f"{given}, and on {accuracy[best]:.0%} of them as {best}.",
+            f"{name} is right on {accuracy['images']:.0%} of the {'validation ' if in_config else ''}images with "
+            f"pixels {given}, and on {accuracy[best]:.0%} of them as {best}.",
             f"{setting}, or the values that it was trained with.",
         )
 

@@ -87,15 +87,19 @@ def check_logits(logits: object, count: int, num_classes: int | None, name: str)
     return checked
 
 
+def described(output: object) -> tuple[int, ...] | str:
+    """What a network returned, for messages: a shape, or a type."""
+    return tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+
+
 def _check_shape(logits: object, count: int, num_classes: int | None, name: str) -> Tensor:
     classes = "more than one class" if num_classes is None else f"{num_classes} classes"
     if isinstance(logits, Tensor) and logits.dim() == 2:
         fits = logits.shape[1] > 1 if num_classes is None else logits.shape[1] == num_classes
         if fits and len(logits) == count:
             return logits
-    got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     raise UserError(
-        f"{name} returns {got} for {count} images, but the dataset has {classes}.",
+        f"{name} returns {described(logits)} for {count} images, but the dataset has {classes}.",
         f"Make it return one tensor (N, K), whose last layer gives {num_classes or 'K'} logits for each image.",
     )
 
@@ -113,8 +117,8 @@ def _check_other_batches(network: Callable[[Tensor], object], images: Tensor, lo
                 remedy,
             ) from error
         if not isinstance(found, Tensor) or found.shape != logits[index].shape:
-            got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-            raise UserError(f"{name} returns {got} for a batch of {batch}, not {tuple(logits[index].shape)}.", remedy)
+            wanted = tuple(logits[index].shape)
+            raise UserError(f"{name} returns {described(found)} for a batch of {batch}, not {wanted}.", remedy)
         if not _is_close(found, logits[index]):
             raise UserError(
                 f"{name} classifies an image differently {'alone' if batch == 1 else f'among {batch}'} and among "

@@ -10,8 +10,9 @@ from cam_adv.data.pixels import to_unit_range
 BATCH = 500
 """Largest number of images in one batch: enough to use a device well."""
 
-NUMBERS = BATCH * 3 * 64 * 64
-"""Pixels in one batch, so that larger images come in smaller batches and fit into memory."""
+FULL_BATCH_PIXELS = 3 * 64 * 64
+"""Pixels of an image, of all channels, up to which batches are as large as they may be; larger images come in smaller
+ones, and fit into memory."""
 
 FEW = 16
 """Codes that are computed together whatever they draw."""
@@ -24,7 +25,7 @@ def batch_size(numbers: int, largest: int = BATCH) -> int:
         numbers: pixels of an image, of all channels.
         largest: their number for small images.
     """
-    return max(1, min(largest, largest * NUMBERS // (BATCH * numbers)))
+    return max(1, min(largest, largest * FULL_BATCH_PIXELS // max(1, numbers)))
 
 
 @torch.no_grad()
@@ -42,6 +43,6 @@ def batched_apply(function: Callable[[Tensor], Tensor], images: Tensor, device: 
     numbers = images[:1].numel()
     if images.ndim == 2 and len(images) > FEW:  # what is drawn from a code may be large
         numbers = max(numbers, function(images[:1].to(device)).numel())
-    size = batch_size(max(1, numbers))
+    size = batch_size(numbers)
     parts = [function(to_unit_range(batch.to(device)).contiguous()).cpu() for batch in images.split(size)]
     return torch.cat(parts)

@@ -172,8 +172,8 @@ class StudyContext:
             return batched_apply(network, data.images, self.device).argmax(dim=1) == data.labels
 
     def _checked(self, victim: nn.Module | None) -> nn.Module:
-        """A victim, the study's where None; one of your own if it passes the checks of a config's victim."""
-        return self.victim if victim is None else self.zoo.check_victim(victim)
+        """A victim on the device, the study's where None; your own if it passes the checks of a config's victim."""
+        return self.victim if victim is None else self.zoo.check_victim(victim).to(self.device)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write `<name>.json` into the run's folder; that of the study's own name is its result."""

@@ -73,7 +73,7 @@ GIVEN: dict[str, tuple[Any, Any, Any, str, str]] = {
     "int32 labels": (IMAGES, Y.int(), TARGET, "The label y is torch.int32", "labels.long()"),
     "float labels": (IMAGES, Y.float(), TARGET, "The label y is torch.float32", "labels.long()"),
     "one-hot labels": (IMAGES, functional.one_hot(Y), TARGET, "one number for each class", "argmax"),
-    "too few labels": (IMAGES, Y[:3], TARGET, r"shape \(3,\), but there are 10 images", r"\(N,\)"),
+    "too few labels": (IMAGES, Y[:3], TARGET, r"shape \(3,\), but there are 10 images", "(N,)"),
     "a class too high": (IMAGES, Y + 1, TARGET, "names class 4, but there are 4 classes", "0 to 3"),
     "int32 targets": (IMAGES, Y, TARGET.int(), "The target y' is torch.int32", "labels.long()"),
     "one-hot targets": (IMAGES, Y, functional.one_hot(TARGET), "one number for each class", "argmax"),
@@ -94,7 +94,7 @@ def test_images_and_labels_are_checked(name: str) -> None:
     x, y, target, what, remedy = GIVEN[name]
     with pytest.raises(UserError, match=what) as refusal:
         bound()(x, y, target)
-    assert torch.tensor([word in refusal.value.remedy for word in remedy.replace("\\", "").split("|")]).any()
+    assert remedy in refusal.value.remedy
 
 
 def test_untargeted_attack_takes_any_target() -> None:
@@ -130,12 +130,32 @@ VICTIMS: dict[str, tuple[Victim, str, str]] = {
 }
 
 
+def test_what_is_refused_is_refused_again() -> None:
+    victim, what, _ = VICTIMS["8 bits"]
+    attack = bound("pgd", victim)
+    with pytest.raises(UserError, match=r"The label y is torch\.int32"):
+        attack(IMAGES, Y.int(), TARGET)
+    for _ in range(2):
+        with pytest.raises(UserError, match=what):
+            attack(IMAGES, Y, TARGET)
+
+
+def only_unit_range(images: Tensor) -> Tensor:
+    assert images.min() >= 0
+    assert images.max() <= 1
+    return images
+
+
+def test_victim_that_fails_on_other_pixels_is_accepted() -> None:
+    assert len(bound("pgd", Victim(before=only_unit_range))(IMAGES, Y, TARGET)) == N
+
+
 @pytest.mark.parametrize("attack", ["tang2018", "pgd"])
 @pytest.mark.parametrize("name", VICTIMS)
 def test_victim_is_checked(name: str, attack: str) -> None:
     victim, what, remedy = VICTIMS[name]
     if attack == "pgd" and name.startswith("a class"):
-        return  # it knows no other number of classes
+        pytest.skip("it knows no other number of classes")
     with pytest.raises(UserError, match=f"^The victim .*{what}") as refusal:
         bound(attack, victim)(IMAGES, Y, TARGET)
     assert remedy in refusal.value.remedy

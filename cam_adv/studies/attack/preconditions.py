@@ -61,7 +61,7 @@ class Preconditions:
             judge_read=_share(on_test.judge_reads == test.labels),
             reconstruction_read=_share(on_reconstructions.reads == test.labels),
             reconstruction_rms=(reconstructions - to_unit_range(test.images)).square().mean().sqrt().item(),
-            active_latents=count_active_latents(evaluator.generator, test.images, evaluator.device, on_test.codes),
+            active_latents=count_active_latents(evaluator.generator, test.images, evaluator.device),
             held_out_images=evaluator.judge.held_out,
             least_held_out_images=evaluator.judge.least_held_out,
         )

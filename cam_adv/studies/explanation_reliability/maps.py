@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from cam_adv.attributions.layer_target import LayerTarget
-from cam_adv.models.predictions import BATCH
+from cam_adv.models.predictions import batch_size
 from cam_adv.studies.explanation_reliability.config import AttributionSettings
 
 COARSE_SIDE = 7
@@ -25,7 +25,8 @@ def make_maps(
 ) -> Tensor:
     """Raw maps `(N, h, w)`, on the CPU, of images `(N, C, H, W)` in [0, 1] for classes y and y' `(N,)`."""
     method = partial(instantiate(attribution.method), layer_target)
-    batches = zip(images.split(BATCH), label.split(BATCH), target.split(BATCH), strict=True)
+    size = batch_size(images[:1].numel())
+    batches = zip(images.split(size), label.split(size), target.split(size), strict=True)
     return torch.cat([method(*(column.to(device) for column in batch)).detach().cpu() for batch in batches])
 
 
