@@ -21,7 +21,7 @@ from cam_adv.config.repeated_run import with_repeated_run
 from cam_adv.config.user_configs import add_user_configs, check_config_folders
 from cam_adv.errors import UserError
 from cam_adv.runtime.claimed_folder import remove_empty
-from cam_adv.runtime.run_dir import CONFIG, check_resumable, check_resume_target, is_finished, lock
+from cam_adv.runtime.run_dir import CONFIG, check_resumable, is_finished, lock
 from cam_adv.runtime.shutdown import describe_os_error, graceful_shutdown
 from cam_adv.runtime.standard_streams import protect_standard_streams
 from cam_adv.sweep import launchers
@@ -42,7 +42,6 @@ def _task(config: DictConfig) -> float | None:
         if job.mode == RunMode.MULTIRUN:
             return _job(config, folder)
         try:
-            check_resume_target(config.resume, folder)
             with lock(folder):
                 record = JobRecord.of_folder(folder)  # of a sweep's job that is resumed by itself
                 if _is_done(config, folder, record):
@@ -65,7 +64,6 @@ def _job(config: DictConfig, folder: Path) -> float | None:
         before = JobRecord.of_folder(folder)
         register(sweep, record, folder)
         try:
-            check_resume_target(config.resume, sweep)
             with lock(folder):
                 if _is_done(config, folder, before):
                     return before.objective if before else None
@@ -79,11 +77,11 @@ def _job(config: DictConfig, folder: Path) -> float | None:
                     raise  # an error of the sweep, not of this job, whose results stay as they are
                 register(sweep, record.failed(error), folder)
                 remove_empty(folder, folder)
+            if not launchers.is_search(job.sweeper):
+                return None
             if isinstance(error, launchers.NoObjective) and job.launcher._target_ == launchers.BASIC_LAUNCHER:
                 raise Refusal(error) from error  # no other trial will have one
-            if job.sweeper._target_ != launchers.BASIC_SWEEPER:
-                raise
-            return None
+            raise
 
 
 def _is_done(config: DictConfig, folder: Path, record: JobRecord | None) -> bool:
@@ -115,7 +113,7 @@ def _study(config: DictConfig, folder: Path) -> float | None:
             "retrain=true in a sweep would train every model anew in each job.",
             "Run cam-adv retrain=true once, then the sweep without it.",
         )
-    searches = job.mode == RunMode.MULTIRUN and job.sweeper._target_ != launchers.BASIC_SWEEPER
+    searches = job.mode == RunMode.MULTIRUN and launchers.is_search(job.sweeper)
     if searches and type(settings.study).run.__annotations__.get("return", float) in (None, "None"):
         raise launchers.NoObjective(settings.study.name)
     objective = run_study(settings, folder, OmegaConf.to_yaml(config, resolve=True), overrides)

@@ -1,7 +1,6 @@
 """New folders for runs and sweeps: a name is taken by an atomic operation, so that no two processes get the same."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -14,11 +13,7 @@ def numbered(folder: Path) -> Iterator[Path]:
 
 def claim_folder(folder: Path) -> Path:
     """Make the first of the numbered folders that does not exist; which it is."""
-    for candidate in numbered(folder):
-        with suppress(FileExistsError):
-            candidate.mkdir(parents=True)
-            return candidate
-    raise AssertionError("the numbers don't end")
+    return next(path for path in numbered(folder) if claim_entry(path.parent, path.name))
 
 
 def claim_entry(folder: Path, entry: str) -> bool:

@@ -44,7 +44,7 @@ class Progress:
         """
         protect_standard_streams()  # a Trainer may have spawned this process
         self.title, self.total, self.unit, self.done = title, total, unit, done
-        self._shown, self._before, self._note = shown, done, ""
+        self._shown, self._printed, self._before, self._note = shown, False, done, ""
         self._started = time.monotonic()
         self._next = self._started + delay
         self._bar = None
@@ -73,7 +73,7 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(done - self._bar.n)
-        elif time.monotonic() >= self._next:
+        elif done < self.total and time.monotonic() >= self._next:  # the last line is that of `close`
             self._print_line()
 
     def advance(self, count: int = 1) -> None:
@@ -84,14 +84,14 @@ class Progress:
         """End the bar, or print the last line of a computation that is complete; a second call does nothing."""
         if self._bar is not None:
             self._bar.close()
-        elif complete and (self._next - self._started >= INTERVAL or time.monotonic() >= self._next):
+        elif complete and (self._printed or time.monotonic() >= self._next):
             self._print_line()
         self._shown = False
 
     def _print_line(self) -> None:
         if not self._shown:
             return
-        now = time.monotonic()
+        now, self._printed = time.monotonic(), True
         self._next = now + INTERVAL
         seconds, computed = now - self._started, self.done - self._before
         text = f"{self.title}: {self.done} of {self.total} {self.unit}"

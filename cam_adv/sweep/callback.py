@@ -26,6 +26,7 @@ from cam_adv.runtime.run_dir import (
     MULTIRUN_CONFIG,
     acquire_lock,
     belongs_to_another_run,
+    check_resume_target,
     register_resolvers,
     release_lock,
 )
@@ -39,7 +40,7 @@ LOCK_TIMEOUT = 5.0
 
 
 class Refusal(BaseException):
-    """A `UserError` in a callback: there, Hydra turns every `Exception` into a warning."""
+    """A `UserError` that ends the command where Hydra or a sweeper would go on after an `Exception`."""
 
     def __init__(self, error: UserError) -> None:
         super().__init__(str(error))
@@ -107,10 +108,12 @@ def _claim_run(config: DictConfig) -> None:
     """
     composed = OmegaConf.is_interpolation(config.hydra.run, "dir")
     named = folder = Path(config.hydra.run.dir).absolute()
+    check_resume_target(config.resume, named)
     created = first_missing(named)
     if config.resume is None and composed:
+        outer = first_missing(named.parent)
         folder = claim_folder(named)
-        created = folder if created in (None, named) else created
+        created = outer or folder
     elif config.resume is None and _is_taken(named):
         raise belongs_to_another_run(named)
     _claims.append(_Claim(folder, created))
@@ -127,6 +130,7 @@ def _claim_sweep(config: DictConfig) -> None:
     if config.hydra.launcher._target_ == launchers.SUBMITIT_LOCAL:
         launchers.keep_interrupts_from_controllers()
     named = folder = Path(config.hydra.sweep.dir).absolute()
+    check_resume_target(config.resume, named)
     created = None
     if config.resume is None:
         created = first_missing(named)
@@ -134,7 +138,7 @@ def _claim_sweep(config: DictConfig) -> None:
     if folder != named:
         created = folder
         print(f"{named} is taken: this sweep is in {folder}.")
-    fails = config.hydra.sweeper._target_ == launchers.BASIC_SWEEPER
+    fails = not launchers.is_search(config.hydra.sweeper)
     _claims.append(_Claim(folder, created, acquire_lock(folder, LOCK_TIMEOUT), config.resume is not None, fails))
     config.hydra.sweep.dir = str(folder)
     config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(str(folder))}")  # every launcher gives it to jobs
@@ -145,7 +149,7 @@ def _claim_sweep(config: DictConfig) -> None:
 
 
 def _is_taken(folder: Path) -> bool:
-    """Whether a folder has a run, or a sweep of an earlier version."""
+    """Whether a folder has a run or a sweep."""
     return (folder / CONFIG).exists() or (folder / MULTIRUN_CONFIG).exists()
 
 
@@ -192,7 +196,7 @@ def _leave(claim: _Claim, refused: bool) -> None:
             for path in (folder / REGISTRY / PLAN, folder / MULTIRUN_CONFIG):
                 path.unlink(missing_ok=True)
             remove_empty(folder / REGISTRY, folder / REGISTRY)
-        else:
+        elif next(recorded_jobs(folder), None) is not None:  # a search has no plan, and may have begun no job
             from cam_adv.sweep.report import report  # imported here, since matplotlib and rich are slow to import
 
             report(folder)

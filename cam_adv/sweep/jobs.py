@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from cam_adv.config.overrides import Value, parse_overrides, swept_keys
 from cam_adv.errors import UserError
@@ -62,12 +62,14 @@ def read_sweep(folder: Path) -> Sweep:
             "Give the folder of one sweep: outputs/multirun/<name>/<date>, as cam-adv -m printed it.",
         )
     jobs = sorted((_read_job(folder, *one) for one in recorded), key=lambda job: (job.number, job.folder))
-    return Sweep(folder, tuple(_varied_keys(jobs, _planned_keys(folder))), tuple(jobs), _has_figure(folder))
+    config = _config(folder)
+    has_figure = OmegaConf.select(config, "figures") is not False
+    return Sweep(folder, tuple(_varied_keys(jobs, _planned_keys(config))), tuple(jobs), has_figure)
 
 
 def swept_overrides(folder: str, overrides: Iterable[str], default: str) -> str:
     """Those of a job's overrides that the sweep in `folder` gives several values; `default` if there is none."""
-    keys = set(_planned_keys(Path(folder)))
+    keys = set(_planned_keys(_config(Path(folder))))
     return ",".join(text for text in overrides if not keys.isdisjoint(parse_overrides([text]))) or default
 
 
@@ -101,14 +103,12 @@ def _varied_keys(jobs: Iterable[Job], planned: Iterable[str]) -> list[str]:
     return [key for key, values in values_of.items() if len(values) > 1 or key in set(planned)]
 
 
-def _has_figure(folder: Path) -> bool:
+def _config(folder: Path) -> DictConfig | ListConfig:
+    """The config of the whole sweep; empty if the folder has none."""
     path = folder / MULTIRUN_CONFIG
-    return not path.exists() or OmegaConf.select(OmegaConf.load(path), "figures") is not False
+    return OmegaConf.load(path) if path.exists() else OmegaConf.create()
 
 
-def _planned_keys(folder: Path) -> list[str]:
-    """Keys with several values on the command line of the sweep; none if the folder has no config of it."""
-    path = folder / MULTIRUN_CONFIG
-    if not path.exists():
-        return []
-    return swept_keys(OmegaConf.load(path).hydra.overrides.task)
+def _planned_keys(config: DictConfig | ListConfig) -> list[str]:
+    """Keys with several values on the command line of the sweep."""
+    return swept_keys(OmegaConf.select(config, "hydra.overrides.task", default=[]))

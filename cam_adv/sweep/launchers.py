@@ -58,6 +58,11 @@ def check_search(sweeper: DictConfig) -> None:
         )
 
 
+def is_search(sweeper: DictConfig) -> bool:
+    """Whether a sweeper chooses values by the objectives of earlier jobs, unlike Hydra's basic one."""
+    return sweeper._target_ != BASIC_SWEEPER
+
+
 def keep_interrupts_from_controllers() -> None:
     """Let the processes that submitit starts on this machine ignore Ctrl-C, which a terminal sends to all.
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from cam_adv.errors import UserError
+from cam_adv.errors import UserError, in_one_line
 from cam_adv.runtime.atomic_files import write_atomically, write_json
 from cam_adv.runtime.run_dir import JOB_FILE
 from cam_adv.runtime.shutdown import describe_os_error
@@ -72,7 +72,7 @@ class JobRecord:
     def failed(self, error: Exception) -> "JobRecord":
         """This record with an error as the reason."""
         words = (error.what, error.remedy) if isinstance(error, UserError) else describe_os_error(error)
-        reason, remedy = words or (f"{type(error).__name__}: {error}".removesuffix(": "), None)
+        reason, remedy = words or (in_one_line(error), None)
         return replace(self, status="failed", reason=" ".join(reason.split()), remedy=remedy)
 
     @property
@@ -89,15 +89,19 @@ class JobRecord:
             objective = job()
         except Exception as error:
             failed = started.failed(error)
-            failed.write(folder)
             if failed.remedy is None:
                 write_atomically(folder / TRACEBACK_FILE, "".join(traceback.format_exception(error)))
+            failed.write(folder)
             raise
         replace(started, status="finished", objective=objective).write(folder)
         return objective
 
 
-def read_json(path: Path) -> Any:
+OF_JOB = "Remove its folder from the sweep, or restore the file."
+"""What to do about a file of a job that can't be read."""
+
+
+def read_json(path: Path, remedy: str = OF_JOB) -> Any:
     """The content of a JSON file.
 
     Raises:
@@ -106,9 +110,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise unreadable(path) from error
+        raise unreadable(path, remedy) from error
 
 
-def unreadable(path: Path) -> UserError:
-    """The error for a file of a job that has not the expected content."""
-    return UserError(f"{path} can't be read.", "Remove its folder from the sweep, or restore the file.")
+def unreadable(path: Path, remedy: str = OF_JOB) -> UserError:
+    """The error for a file of a sweep that has not the expected content."""
+    return UserError(f"{path} can't be read.", remedy)

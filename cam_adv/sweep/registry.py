@@ -15,6 +15,9 @@ REGISTRY = ".jobs"
 
 PLAN = "plan.json"
 
+OF_REGISTRY = "Remove that file, or restore it."
+"""What to do about a file in this folder that can't be read."""
+
 
 def write_plan(sweep: Path, overrides: Sequence[Sequence[str]]) -> None:
     """Record the overrides of all jobs, in the order of their numbers, before the first one begins."""
@@ -42,20 +45,20 @@ def recorded_jobs(sweep: Path) -> Iterator[tuple[JobRecord, Path | None]]:
     begun = dict(_begun(sweep))
     yield from begun.values()
     plan = sweep / REGISTRY / PLAN
-    for number, overrides in enumerate(read_json(plan) if plan.exists() else []):
+    for number, overrides in enumerate(read_json(plan, OF_REGISTRY) if plan.exists() else []):
         if number not in begun:
             yield JobRecord(number, tuple(overrides), "not started"), None
 
 
 def _begun(sweep: Path) -> Iterator[tuple[int, tuple[JobRecord, Path | None]]]:
-    registered = [path for path in sweep.glob(f"{REGISTRY}/*.json") if path.name != PLAN]
+    registered = list(sweep.glob(f"{REGISTRY}/[0-9]*.json"))
     for path in registered:
-        content: dict[str, Any] = read_json(path)
+        content: dict[str, Any] = read_json(path, OF_REGISTRY)
         try:
             folder = Path(os.path.normpath(sweep / content.pop("folder")))
             record = JobRecord.from_json(content)
         except (AttributeError, KeyError, TypeError) as error:
-            raise unreadable(path) from error
+            raise unreadable(path, OF_REGISTRY) from error
         own = JobRecord.of_folder(folder)
         yield record.number, (own, folder) if own and own.number == record.number else (record, None)
     if not registered:  # a sweep of an earlier version

@@ -58,6 +58,18 @@ def test_what_was_done_before_does_not_count_for_the_time_that_is_left(
     assert lines[1] == "victim: 32 of 40 epochs, 01:00, about 04:00 left"
 
 
+def test_last_line_is_printed_once_where_each_update_is_due(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("victim", 2, "epochs") as shown:
+        for epoch in (1, 2):
+            clock.now += 60
+            shown.update(epoch)
+    assert capsys.readouterr().err.splitlines() == [
+        "victim: 0 of 2 epochs",
+        "victim: 1 of 2 epochs, 01:00, about 01:00 left",
+        "victim: 2 of 2 epochs, 02:00",
+    ]
+
+
 def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)

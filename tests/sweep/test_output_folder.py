@@ -52,6 +52,16 @@ class TestTaken:
         assert jobs("sweep_2") == [(f"{number}_seed={number}", "finished") for number in range(3)]
         assert f"{Path('sweep').absolute()} is taken: this sweep is in {Path('sweep_2').absolute()}." in result.out
 
+    def test_sweep_that_is_named_twice_is_refused_and_left(self, train: Callable[..., CommandResult]) -> None:
+        assert train("-m", "hydra.sweep.dir=sweep", "seed=0,1").code == 0
+        before = contents("sweep")
+        for folder in ("sweep", "new"):
+            result = train("-m", "hydra.sweep.dir=" + folder, "resume=other" if folder == "sweep" else "resume=sweep")
+            assert result.code == 2
+        assert "resume=sweep, but hydra.run.dir or hydra.sweep.dir is" in result.err
+        assert contents("sweep") == before
+        assert not Path("new").exists()
+
     def test_run_in_the_folder_of_a_sweep_is_refused(self, train: Callable[..., CommandResult]) -> None:
         assert train("-m", "hydra.sweep.dir=sweep", "seed=0,1").code == 0
         result = train("hydra.run.dir=sweep", "hydra.output_subdir=.hydra")

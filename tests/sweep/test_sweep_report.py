@@ -339,7 +339,10 @@ class TestRealSweep:
         assert "without an attack" not in result.out
 
 
-def test_interrupted_sweep_is_reported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("begun", [True, False])
+def test_interrupted_sweep_is_reported(tmp_path: Path, begun: bool) -> None:
+    """A search that has begun no job has nothing to report."""
+
     def interrupted() -> None:
         hydra = {"sweep": {"dir": str(tmp_path)}, "overrides": {"task": ["seed=1,2"], "hydra": []}}
         hydra |= {
@@ -349,9 +352,13 @@ def test_interrupted_sweep_is_reported(tmp_path: Path) -> None:
         }
         with report_on_exit():
             OutputFolder().on_multirun_start(OmegaConf.create({"hydra": hydra, "resume": None}))
-            make_job(tmp_path, JobRecord(2, ("seed=1",)))
+            if begun:
+                make_job(tmp_path, JobRecord(2, ("seed=1",)))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
+    if not begun:
+        assert not (tmp_path / "sweep.csv").exists()
+        return
     assert [(row["folder"], row["status"]) for row in read_csv(tmp_path)] == [("2_job", "unfinished")]
