@@ -2,21 +2,20 @@
 
 import difflib
 import re
-import shlex
 import traceback
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError
 
 from cam_adv.config.composition import compose
 from cam_adv.config.renamed_keys import renamed, renamed_choice
 from cam_adv.errors import UserError
+from cam_adv.runtime.quoting import quote_override
 
 EXTRAS = {
     "hydra/launcher/joblib": "joblib",
@@ -34,16 +33,16 @@ def explain_config_error(error: BaseException, overrides: Sequence[str]) -> tupl
             return cause.what, cause.remedy
     text = str(error)
     if isinstance(error, OverrideParseException):
-        quoted = quote_override(error.override)
+        written = quote_override(error.override)
         return (
             f"The override {error.override} can't be read.",
-            f"Write {quoted}." if quoted else "Write key=value, and close each bracket and each quotation mark.",
+            f"Write {written}." if written else "Write key=value, and close each bracket and each quotation mark.",
         )
     if several := re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.*)'", text):
-        quoted = quote_override(several[1]) if "," in several[1] and text.startswith("Ambiguous") else None
+        written = quote_override(several[1]) if "," in several[1] and text.startswith("Ambiguous") else None
         return (
             f"The override {several[1]} gives several values, which only a sweep takes.",
-            f"Add -m for a sweep{f', or write {quoted} for one value with a comma' if quoted else ''}.",
+            f"Add -m for a sweep{f', or write {written} for one value with a comma' if written else ''}.",
         )
     if present := re.search(r"Could not append to config\. An item is already at '([^']+)'", text):
         written = next((one for one in overrides if one.startswith(f"+{present[1]}=")), f"{present[1]}=VALUE")
@@ -78,45 +77,6 @@ def explain_override_error(error: Exception) -> tuple[str, str] | None:
         return None
     reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
     return f"These overrides can't be used: {reason}.", "See cam-adv --help for the choices, --cfg job for the keys."
-
-
-def quote_override(override: str) -> str | None:
-    """The override with quotes for Hydra around its texts, and with quotes for the shell around it all.
-
-    In a list or a mapping, only texts that Hydra can't read without quotes get them.
-
-    Returns:
-        None where it can't be read even so.
-    """
-    key, equals, value = override.partition("=")
-    if not equals or "${" in value:
-        return None
-    if value[:1] in ("[", "{"):
-        value = re.sub(r"[^\[\]{},:\s'\"][^\[\]{},:'\"]*", lambda text: _quoted_if_needed(text[0]), value)
-    else:
-        value = _quoted(value)
-    if not _can_be_read(f"{key}={value}"):
-        return None
-    written = f"{key}={value}"
-    return shlex.quote(written) if re.search(r'["$`\\!]', written) else f'"{written}"'
-
-
-def _quoted(text: str) -> str:
-    """A text as Hydra reads it back."""
-    quote = '"' if "'" in text else "'"
-    return f"{quote}{text.replace(quote, chr(92) + quote)}{quote}"
-
-
-def _quoted_if_needed(text: str) -> str:
-    return text if _can_be_read(f"key={text}") else _quoted(text)
-
-
-def _can_be_read(override: str) -> bool:
-    try:
-        OverridesParser.create().parse_override(override)
-    except HydraException:
-        return False
-    return True
 
 
 def _missing_extra(config: str) -> tuple[str, str] | None:

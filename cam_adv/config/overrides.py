@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Iterable
-from functools import cache
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Override
+
+from cam_adv.runtime.quoting import grammar
 
 Value = int | float | bool | str | None
 
@@ -20,18 +20,8 @@ def swept_keys(overrides: Iterable[str]) -> list[str]:
     return [_key(override) for override in _parsed(overrides) if override.is_sweep_override()]
 
 
-def quoted(text: str) -> str:
-    """A text as a value of an override, whatever is in it."""
-    return QuotedString(text, Quote.single).with_quotes()
-
-
 def _parsed(overrides: Iterable[str]) -> list[Override]:
-    return [_parser().parse_override(override) for override in overrides]
-
-
-@cache
-def _parser() -> OverridesParser:
-    return OverridesParser.create()
+    return grammar().parse_overrides(list(overrides))
 
 
 def _key(override: Override) -> str:

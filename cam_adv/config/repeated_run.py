@@ -10,8 +10,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from cam_adv.config.composition import compose
-from cam_adv.config.overrides import parse_overrides, quoted
+from cam_adv.config.overrides import parse_overrides
 from cam_adv.errors import UserError
+from cam_adv.runtime.quoting import quoted
 from cam_adv.runtime.run_dir import CONFIG, MULTIRUN_CONFIG, OVERRIDES, flatten, read_config
 
 NOT_REPEATED = ("from", "resume", "retrain", "debug")

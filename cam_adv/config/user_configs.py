@@ -1,6 +1,5 @@
 """The user's own configs, which add choices to the groups of `conf/`."""
 
-import shlex
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -11,6 +10,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from cam_adv.errors import UserError
+from cam_adv.runtime.quoting import written
 from cam_adv.runtime.run_dir import CONFIG, read_config
 
 FOLDER = "cam_adv_conf"
@@ -43,15 +43,23 @@ def check_config_folders(arguments: Sequence[str]) -> None:
     Raises:
         UserError: such a folder, with the command that repeats a run where it is that of a run.
     """
-    known, _ = get_args_parser().parse_known_args([text for text in arguments if text not in ("-h", "--help")])
+    known, _ = get_args_parser().parse_known_args(list(arguments))
     for folder in filter(None, (known.config_dir, known.config_path)):
-        if Path(folder, CONFIG).is_file() and {"study", "resume"} <= read_config(Path(folder)).keys():
+        if _is_run(Path(folder)):
             raise UserError(
                 f"{folder} is the folder of a run, whose {CONFIG} is no config to compose from.",
-                f"Repeat the run with cam-adv {shlex.quote(f'from={folder}')}, and other overrides after it.",
+                f"Repeat the run with cam-adv {written('from', folder)}, and other overrides after it.",
             )
         if Path(folder).is_dir():
             _check_names(Path(folder), folder)
+
+
+def _is_run(folder: Path) -> bool:
+    try:
+        config = read_config(folder)
+    except UserError:  # there is none, or none that can be read
+        return False
+    return isinstance(config, dict) and {"study", "resume"} <= config.keys()
 
 
 def _check_names(folder: Path, name: str) -> None:

@@ -3,17 +3,15 @@
 import hashlib
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from torch import Tensor
 
 from cam_adv.data.class_names import are_chosen_by_name, listed
-from cam_adv.data.sources import Source, TrainingImages
+from cam_adv.data.sources import TrainingImages
 from cam_adv.data.splits import ImageSplits, LabelledImages, split
 from cam_adv.errors import UserError
+from cam_adv.schema.component import instantiated
 from cam_adv.schema.dataset import DatasetSettings
 
 log = logging.getLogger(__name__)
@@ -28,7 +26,7 @@ def load_dataset(settings: DatasetSettings) -> ImageSplits:
         UserError: the source can't be read, its images or labels are invalid, all images of a class are the same, or
             a class is too small for the split.
     """
-    pool, test, class_names = _read(settings.source)
+    pool, test, class_names = instantiated(settings.source)
     source, shape = settings.source["_target_"], tuple(pool.images.shape[1:])
     validation = pool.validation if isinstance(pool, TrainingImages) else None
     if not all(isinstance(name, str) for name in class_names):
@@ -51,16 +49,6 @@ def load_dataset(settings: DatasetSettings) -> ImageSplits:
     _tell_class_numbers(splits.class_names, settings.name)
     _tell_copies(splits, settings.name)
     return splits
-
-
-def _read(source: dict[str, Any]) -> Source:
-    """What a source returns; its own errors, not those in which Hydra wraps them."""
-    try:
-        return instantiate(source)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        raise
 
 
 def _check(part: LabelledImages, source: str, shape: tuple[int, ...], num_classes: int) -> None:
@@ -91,16 +79,17 @@ def _check(part: LabelledImages, source: str, shape: tuple[int, ...], num_classe
 def _check_variety(pool: LabelledImages, class_names: Sequence[str], settings: DatasetSettings) -> None:
     """Refuse a class of which all images are the same, such as black drawings on a black ground."""
     for label, name in enumerate(class_names):
-        images = pool.images[pool.labels == label]
-        if len(images) == 1 or not (images == images[:1]).all():
+        members = (pool.labels == label).nonzero().squeeze(1).tolist()
+        first = pool.images[members[0]]
+        if len(members) == 1 or any(not torch.equal(pool.images[other], first) for other in members[1:]):
             continue
-        values = images[0].unique()
+        values = first.unique()
         remedy = "Give each class different images, or leave this one out."
         if len(values) == 1 and settings.background is not None:
             other = "black" if settings.background == "white" else "white"
             remedy = f"Set dataset.background={other} for drawings on a transparent ground, or give other images."
         raise UserError(
-            f"All {len(images)} images of class {name} in {settings.name} are the same"
+            f"All {len(members)} images of class {name} in {settings.name} are the same"
             f"{f': each pixel is {values[0]}' if len(values) == 1 else ''}.",
             remedy,
         )

@@ -128,7 +128,7 @@ def sample_per_class(
     pools = [(eligible & (labels == label)).nonzero().squeeze(1) for label in range(num_classes)]
     fewest = min(range(num_classes), key=lambda label: len(pools[label]))
     if not len(pools[fewest]):
-        raise _none_left(f" of class {class_names[fewest]}")
+        raise _none_left(f" of class {class_names[fewest]}", "Add test images of it, or use a better victim.")
     if len(pools[fewest]) < count:
         raise UserError(
             f"study.images={count} of each class, but only {len(pools[fewest])} test images of class "
@@ -194,9 +194,10 @@ def _shares(count: int, num_classes: int) -> Tensor:
     return per_pair.reshape(num_classes, -1)
 
 
-def _none_left(of_class: str) -> UserError:
+def _none_left(
+    of_class: str, remedy: str = "Choose another selection.source or selection.target, or use a better victim."
+) -> UserError:
     """What to say where no image can be attacked."""
     return UserError(
-        f"No image{of_class} can be attacked: there is none, or the victim classifies none correctly.",
-        "Choose another selection.source or selection.target, or use a better victim.",
+        f"No image{of_class} can be attacked: there is none, or the victim classifies none correctly.", remedy
     )

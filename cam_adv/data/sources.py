@@ -262,28 +262,30 @@ def _too_few_classes(folder: Path, classes: Mapping[str, Path]) -> UserError:
 
 def _check_same_classes(part: Path, classes: Collection[str], train: Path, names: Collection[str]) -> None:
     """Refuse a part of the dataset whose class folders are not those of the training images."""
-    for name, there, has in [
-        *((name, part, train) for name in names if name not in classes),
-        *((name, train, part) for name in classes if name not in names),
-    ]:
-        close = difflib.get_close_matches(name, list(classes if there is part else names), n=1)
-        raise UserError(
-            f"{there} has no class folder {name}, which {has} has.",
-            f"Give both the same classes{f'; perhaps {close[0]} and {name} are one' if close else ''}.",
-        )
+    for there, its, has, others in ((part, classes, train, names), (train, names, part, classes)):
+        if missing := [name for name in others if name not in its]:
+            close = difflib.get_close_matches(missing[0], list(its), n=1)
+            raise UserError(
+                f"{there} has no class folder {missing[0]}, which {has} has.",
+                f"Give both the same classes{f'; perhaps {close[0]} and {missing[0]} are one' if close else ''}.",
+            )
 
 
 def _read_class_folders(class_folders: Sequence[Path], picture_format: PictureFormat, workers: int) -> LabelledImages:
     """The images of all files in the folders; the label is the folder's position."""
     image_files: list[Path] = []
     labels: list[int] = []
+    not_read: dict[Path, list[Path]] = {}
     for label, class_folder in enumerate(class_folders):
-        files = _files(class_folder)
+        files: list[Path] = []
+        not_read[class_folder] = []
+        for child in _children(class_folder):
+            (files if child.is_file() else not_read[class_folder]).append(child)
         if not files:
             raise _no_pictures(class_folder)
         image_files += files
         labels += [label] * len(files)
-    _tell_what_is_not_read(class_folders)
+    _tell_what_is_not_read(not_read)
     with ThreadPoolExecutor(workers) as threads:
         images = list(threads.map(partial(_read_picture, picture_format=picture_format), image_files))
     return LabelledImages(torch.stack(images), torch.tensor(labels))
@@ -291,12 +293,13 @@ def _read_class_folders(class_folders: Sequence[Path], picture_format: PictureFo
 
 def _no_pictures(class_folder: Path) -> UserError:
     """What to say about a class folder without a file; perhaps its folders are the classes, or the parts."""
-    inside = [child.name for child in _subfolders(class_folder)]
+    folders = _subfolders(class_folder)
+    inside = [child.name for child in folders]
     if not inside:
         return UserError(f"{class_folder} is empty.", "Put pictures in, or remove the folder.")
     what = f"{class_folder} holds no pictures, but the folder{'s'[: len(inside) > 1]} {listed(inside)}."
     if any(name.lower() in names for names in PARTS.values() for name in inside) and not any(
-        _subfolders(child) for child in _subfolders(class_folder)
+        _subfolders(child) for child in folders
     ):
         return UserError(what, "Put the parts outside and the classes inside: train/CLASS and test/CLASS.")
     return UserError(
@@ -306,11 +309,11 @@ def _no_pictures(class_folder: Path) -> UserError:
     )
 
 
-def _tell_what_is_not_read(class_folders: Sequence[Path]) -> None:
-    """Log what stands beside the pictures: folders with files in them, and links to nothing."""
-    for class_folder in class_folders:
-        folders = [child.name for child in _subfolders(class_folder) if _files(child)]
-        links = [child.name for child in _children(class_folder) if not child.exists()]
+def _tell_what_is_not_read(not_read: Mapping[Path, Sequence[Path]]) -> None:
+    """Log what stands beside the pictures of each class: folders with files in them, and links to nothing."""
+    for class_folder, others in not_read.items():
+        folders = [child.name for child in others if child.is_dir() and _files(child)]
+        links = [child.name for child in others if not child.exists()]
         for names, what in ((folders, "folders inside a class folder"), (links, "links to nothing")):
             if names:
                 log.info("%s are not read: %s in %s.", what.capitalize(), listed(names), class_folder)

@@ -132,7 +132,8 @@ def _check_class_sizes(
                 f"Class {name} has {images}, too few for a split into {parts}.",
                 f"Give it at least {needed} images, or leave the class out.",
             )
+        shares = "dataset.split.validation" + ("" if test_fraction is None else " or dataset.split.test")
         raise UserError(
             f"Class {name} has {images}, too few for a split that leaves some to train on.",
-            "Lower dataset.split.validation or dataset.split.test, or add images of this class.",
+            f"Lower {shares}, or add images of this class.",
         )

@@ -191,11 +191,14 @@ def filmstrip_figure(
     )
     height = top + rows * panel_height + (rows - 1) * row_gap + bottom
 
+    def place(column: int, row: int) -> Box:
+        x, y = left + column * (panel_width + column_gap), top + row * (panel_height + row_gap)
+        return Box(x, y, panel_width, panel_height)
+
     figure, axes = page(width, height)
     scale = scale or (cam_scale(cams) if cams else 1.0)
     for column, frame in enumerate(frames):
-        x = left + column * (panel_width + column_gap)
-        boxes = [Box(x, top + row * (panel_height + row_gap), panel_width, panel_height) for row in range(rows)]
+        boxes = [place(column, row) for row in range(rows)]
         _place_predictions(axes, frame, boxes[0], class_names)
         if frame.generated is not None:
             residual = enlarged_residual(frame.image - frame.generated)
@@ -208,15 +211,13 @@ def filmstrip_figure(
             overlay = place_image(axes, upsampled, boxes[-1], **_cam_style(scale))
             place_frame(axes, boxes[-1], **_outline_style(frame))
     if cams:
-        cam_bottom = top + rows * panel_height + (rows - 1) * row_gap
-        place = ((row_end + 0.08) / width, 1 - cam_bottom / height, 0.07 / width, panel_height / height)
-        draw_scale(figure.add_axes(place), overlay, SMALL_SIZE)
+        bar = ((row_end + 0.08) / width, 1 - boxes[-1].bottom / height, 0.07 / width, panel_height / height)
+        draw_scale(figure.add_axes(bar), overlay, SMALL_SIZE)
 
     axes.text(left, 0.06, heading, va="top", size=HEADING_SIZE, weight="bold")
     axes.text(left - 0.06, top - 0.05, "victim", ha="right", size=SMALL_SIZE)
     for row, part in enumerate(parts[1:], start=1):
-        middle = top + row * (panel_height + row_gap) + panel_height / 2
-        axes.text(left - 0.06, middle, part, ha="right", va="center", size=SMALL_SIZE)
+        axes.text(left - 0.06, place(0, row).middle, part, ha="right", va="center", size=SMALL_SIZE)
     if note:
         axes.text(left, height - 0.05, note, size=SMALL_SIZE, color=DISAGREEMENT_COLOR)
     return figure

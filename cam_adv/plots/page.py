@@ -58,13 +58,11 @@ def place_image(axes: Axes, pixels: np.ndarray, box: Box, **style: Any) -> AxesI
     return axes.imshow(pixels, extent=extent, aspect="auto", **style)
 
 
-def place_frame(axes: Axes, box: Box, **style: Any) -> Rectangle:
+def place_frame(axes: Axes, box: Box, **style: Any) -> None:
     """Draw the outline of a box of a page.
 
     Args:
         style: of the line.
     """
     corner, size = (box.left, box.top), (box.width, box.height)
-    frame = Rectangle(corner, *size, fill=False, joinstyle="miter", clip_on=False, **style)
-    axes.add_artist(frame)
-    return frame
+    axes.add_artist(Rectangle(corner, *size, fill=False, joinstyle="miter", clip_on=False, **style))

@@ -83,8 +83,8 @@ def print_paths(folder: Path, outputs: Path) -> None:
     others = {folder / BATCHES, outputs.absolute()} - {folder, *folder.parents}
     start = start_time(folder)
     for path in sorted(folder.rglob("*")):
-        own = others.isdisjoint(path.parents) and path.stat().st_mtime >= start
-        if own and path.suffix in (".html", ".png", ".gif", ".csv", ".json", ".safetensors"):
+        shown = path.suffix in (".html", ".png", ".gif", ".csv", ".json", ".safetensors") and path.is_file()
+        if shown and others.isdisjoint(path.parents) and path.stat().st_mtime >= start:
             print(f"          {path.relative_to(folder)}")
     if any(folder.glob("events.out.tfevents.*")):
         print(f"curves    tensorboard --logdir {shlex.quote(str(folder.parent.resolve()))}")

@@ -223,7 +223,7 @@ def read_config(folder: Path) -> Any:
     except FileNotFoundError as error:
         raise UserError(f"{folder} holds no run to go on with.", "Leave resume out to start one there.") from error
     except (YAMLError, OmegaConfBaseException, OSError, ValueError) as error:
-        raise UserError(f"{folder / CONFIG} can't be read.", "Leave resume out to start a new run.") from error
+        raise UserError(f"{folder / CONFIG} can't be read.", "Restore it, or start a new run.") from error
 
 
 def flatten(node: Any, path: str = "") -> dict[str, Any]:

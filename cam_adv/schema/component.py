@@ -5,7 +5,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
 
-from hydra.utils import get_object
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
 from pydantic import BeforeValidator, ValidationError
 from pydantic_core import PydanticCustomError
 
@@ -54,6 +55,20 @@ def built(base: type[AnyComponent]) -> BeforeValidator:
             raise PydanticCustomError(COMPONENT, "{what}", context) from error
 
     return BeforeValidator(build)
+
+
+def instantiated(node: Mapping[str, Any], **further: Any) -> Any:
+    """What a mapping with a `_target_` makes, with further arguments.
+
+    Raises:
+        UserError: that of its class or function, which Hydra would wrap in an error of its own.
+    """
+    try:
+        return instantiate(node, **further)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        raise
 
 
 def make_component(base: type[AnyComponent], node: Any) -> AnyComponent:

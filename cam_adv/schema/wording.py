@@ -47,6 +47,12 @@ def explain_validation_error(error: ValidationError, values: Mapping[str, Any], 
     errors = error.errors()
     first = errors[0]
     location = first["loc"]
+    if not location:  # the section as a whole, by a validator of a user's class
+        section = prefix.removesuffix(".") or "the config"
+        return UserError(
+            f"{section} can't be used: {first['msg'].removeprefix('Value error, ').rstrip('.')}.",
+            f"Correct {section}.",
+        )
     if location[-1] == KEY:
         path = prefix + _config_path(location[:-1], values)
         return UserError(
@@ -56,9 +62,9 @@ def explain_validation_error(error: ValidationError, values: Mapping[str, Any], 
     path = prefix + _config_path(location, values)
     if first["type"] == COMPONENT:
         return _with_path(first["ctx"], path)
-    if first["type"] == "missing" and isinstance(first["loc"][-1], int):
+    if first["type"] == "missing" and isinstance(location[-1], int):
         return UserError(
-            f"{path}={first['input']} can't be used: its item {first['loc'][-1]} is missing.",
+            f"{path}={first['input']} can't be used: its item {location[-1]} is missing.",
             f"Give {path} all of its items.",
         )
     if first["type"] == "missing":

@@ -17,10 +17,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cam_adv.config.overrides import quoted
 from cam_adv.errors import UserError
 from cam_adv.runtime.atomic_files import write_atomically
 from cam_adv.runtime.claimed_folder import claim_entry, claim_folder, first_missing, numbered, remove_empty
+from cam_adv.runtime.quoting import quoted
 from cam_adv.runtime.run_dir import (
     CONFIG,
     MULTIRUN_CONFIG,

@@ -9,7 +9,7 @@ TEST = "test/"
 """Prefix of the metrics on test images, which are single values."""
 
 
-class TrainingCurves(TensorBoardLogger):
+class EpochLogger(TensorBoardLogger):
     """TensorBoard's events of a training.
 
     Lightning would draw against training steps, with the epoch as a curve of its own, and a chart of one dot for each

@@ -10,8 +10,7 @@ from typing import Any
 from weakref import WeakSet
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import get_object
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
@@ -32,6 +31,7 @@ from cam_adv.models.weights import file_digest, load_weights
 from cam_adv.runtime.devices import concurrent_trainings
 from cam_adv.runtime.digest import digest
 from cam_adv.runtime.source_hash import source_hash, targets_in
+from cam_adv.schema.component import instantiated
 from cam_adv.schema.hardware import HardwareSettings
 from cam_adv.schema.models import (
     ClassifierTraining,
@@ -230,14 +230,10 @@ class ModelZoo:
         parameters = inspect.signature(get_object(target["_target_"])).parameters
         arguments = {name: value for name, value in from_dataset.items() if name in parameters and name not in target}
         with torch.random.fork_rng(devices=[]):
-            check_image_size(partial(instantiate, target, **arguments), self.splits.image_shape, target["_target_"])
+            build = partial(instantiated, target, **arguments)
+            check_image_size(build, self.splits.image_shape, target["_target_"])
             torch.manual_seed(seed)
-            try:
-                network = instantiate(target, **arguments)
-            except InstantiationException as error:
-                if isinstance(error.__cause__, UserError):
-                    raise error.__cause__ from None
-                raise
+            network = build()
         if not isinstance(network, nn.Module):
             raise UserError(
                 f"{target['_target_']} made a {type(network).__name__}, not a torch.nn.Module.",

@@ -17,7 +17,7 @@ from cam_adv.models.generators.pretrained import PretrainedGenerator
 from cam_adv.runtime.devices import uses_gpu
 from cam_adv.runtime.distributed import require_shared_folder, run_on_all_ranks
 from cam_adv.schema.hardware import HardwareSettings
-from cam_adv.training.curves import TrainingCurves
+from cam_adv.training.curves import EpochLogger
 from cam_adv.training.generator_images import write_generator_images
 from cam_adv.training.store import CHECKPOINT, StoreEntry
 from cam_adv.training.trainer import TrainingProgress, make_trainer
@@ -65,7 +65,7 @@ def _fit(training: TrainSpec, folder: Path, checkpoint: Path | None, hardware: H
         hardware,
         max_epochs=training.epochs,
         reload_dataloaders_every_n_epochs=1,
-        logger=TrainingCurves(folder, name="", version="", default_hp_metric=False),
+        logger=EpochLogger(folder, name="", version="", default_hp_metric=False),
         callbacks=[
             ModelCheckpoint(folder, filename=Path(CHECKPOINT).stem, enable_version_counter=False),
             TrainingProgress(training.title),

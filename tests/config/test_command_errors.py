@@ -99,6 +99,7 @@ def test_key_of_another_attack_is_not_suggested() -> None:
         "/tmp/$x=1",
         "/tmp/a,b",
         "a\\b=",
+        "a=b\\",
     ],
 )
 def test_path_that_hydra_cannot_read_is_answered_with_a_line_to_paste(path: str) -> None:

@@ -1,10 +1,10 @@
 """Pydantic's errors as two sentences."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import pytest
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from cam_adv.schema.fields import ClassNumber, Count, Key, Name, Number, Share, StrictModel, Target
 from cam_adv.schema.wording import explain_validation_error, nearest
@@ -61,6 +61,29 @@ def test_error_has_path_value_and_requirement(values: dict[str, Any], what: str,
 )
 def test_nearest_is_a_choice_with_a_similar_spelling(word: str, end: str) -> None:
     assert nearest(word, ["size", "weight"]) == end
+
+
+class WithRule(StrictModel):
+    """Two numbers in order."""
+
+    lower: int
+    upper: int
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.lower > self.upper:
+            raise ValueError("lower is above upper")
+        return self
+
+
+@pytest.mark.parametrize(("prefix", "section"), [("attack.", "attack"), ("", "the config")])
+def test_rule_of_a_whole_section_is_told(prefix: str, section: str) -> None:
+    values = {"lower": 2, "upper": 1}
+    with pytest.raises(ValidationError) as invalid:
+        WithRule(**values)
+    error = explain_validation_error(invalid.value, values, prefix)
+    assert error.what == f"{section} can't be used: lower is above upper."
+    assert error.remedy == f"Correct {section}."
 
 
 class EveryType(StrictModel):

@@ -5,11 +5,11 @@ from pathlib import Path
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cam_adv.reports.training_losses import training_losses
-from cam_adv.training.curves import TrainingCurves
+from cam_adv.training.curves import EpochLogger
 
 
 def test_metrics_are_curves_against_epochs_and_those_on_test_images_a_text(tmp_path: Path) -> None:
-    logger = TrainingCurves(tmp_path, name="", version="", default_hp_metric=False)
+    logger = EpochLogger(tmp_path, name="", version="", default_hp_metric=False)
     for epoch, loss in enumerate((0.5, 0.25)):
         logger.log_metrics({"train/loss": loss, "epoch": float(epoch)}, step=17 * (epoch + 1))
     logger.log_metrics({"test/accuracy": 0.96875, "epoch": 2.0}, step=34)

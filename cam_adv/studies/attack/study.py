@@ -1,7 +1,6 @@
 """Study `attack`: attack test images or samples, judge and explain the adversarial images, and draw them."""
 
 import logging
-import shlex
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -28,6 +27,7 @@ from cam_adv.reports.files import attack_rates, rates_to_json, write_attack, wri
 from cam_adv.reports.hparams import hyperparameters
 from cam_adv.reports.terminal import print_attack
 from cam_adv.reports.training_losses import training_losses
+from cam_adv.runtime.quoting import written
 from cam_adv.schema.run import RunSettings
 from cam_adv.schema.selection import GENERATED
 from cam_adv.studies.attack.figures import draw_run
@@ -37,6 +37,9 @@ from cam_adv.studies.base import Study
 from cam_adv.studies.context import StudyContext
 
 log = logging.getLogger(__name__)
+
+EVENTS = "events of TensorBoard"
+"""What is written beside the figures, and not by `study=figures`."""
 
 GRADIENT_IMAGES = 32
 """Test images on which the victim's gradient is compared with finite differences."""
@@ -149,7 +152,7 @@ class AttackStudy(Study):
         heading += ": no claim, for the reasons above" if warnings else ""
         context.write_json(SUMMARY, summary)
         print_attack(attack.kind, heading, rates, figures, from_samples)
-        with context.drawing.attempt("events of TensorBoard"):
+        with context.drawing.attempt(EVENTS):
             hparams = hyperparameters(settings, attack, context.overrides)
             write_events(evaluation, evaluator, attack, names, hparams, summary, folder)
         if context.drawing.wanted:
@@ -169,8 +172,8 @@ class AttackStudy(Study):
                 if settings.figures is True:
                     log.info("Drawing the figures.")
                     draw_run(FinishedAttack.load(folder), context.drawing)
-        if (folder / FIGURES).exists() and (settings.figures == "later" or context.drawing.failed):
-            print(f"figures   cam-adv study=figures {shlex.quote(f'run={folder}')}")
+        if (folder / FIGURES).exists() and (settings.figures == "later" or set(context.drawing.failed) - {EVENTS}):
+            print(f"figures   cam-adv study=figures {written('run', str(folder))}")
         return rates["success"].rate
 
 

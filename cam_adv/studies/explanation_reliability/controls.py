@@ -6,7 +6,7 @@ and keep the class. The others isolate one part of the attack each: the generato
 the victim's constraint, a real image of the other class, and an image without content.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,7 +31,7 @@ class AttackedImages:
     x, x_adv: `(n, C, H, W)` in [0, 1]. z0, z: codes `(n, D)`.
     transition: result of the same attack without the victim's constraint, `(n, C, H, W)`.
     real, real_index: the test images that the victim classifies correctly, and which they are, `(M,)`.
-    seed: of the random controls.
+    class_names: for messages. seed: of the random controls.
     """
 
     index: Tensor
@@ -45,6 +45,7 @@ class AttackedImages:
     generator: Generator
     real: LabelledImages
     real_index: Tensor
+    class_names: Sequence[str]
     seed: int
 
     @property
@@ -130,8 +131,9 @@ def _real_at_distance(attacked: AttackedImages, label: Tensor) -> Tensor:
     is_itself = attacked.index[:, None] == attacked.real_index
     excluded = (label[:, None] != attacked.real.labels) | is_itself
     if excluded.all(dim=1).any():
+        missing = attacked.class_names[int(label[excluded.all(dim=1)][0])]
         raise UserError(
-            f"The victim classifies no other test image of class {int(label[excluded.all(dim=1)][0])} correctly: an "
+            f"The victim classifies no other test image of class {missing} correctly: an "
             "attacked image has no real one to be compared with.",
             "Use a better victim, or more test images.",
         )

@@ -321,6 +321,7 @@ class _Victims:
             context.generator,
             context.splits.test[correct],
             correct,
+            context.splits.class_names,
             context.settings.seed,
         )
         layer_target = context.layer_target(self.network(seed))

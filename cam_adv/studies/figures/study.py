@@ -43,6 +43,6 @@ class Figures(Study):
                 f"{len(drawing.failed)} of the figures of {run.folder} can't be drawn, for the reasons above.",
                 "Correct them and start the command again, with debug=true for the tracebacks.",
             )
-        drawn = sorted(path.name for path in (run.folder / "figures").iterdir())
-        print(f"figures   {run.folder / 'figures'}")
+        drawn = sorted(path.name for path in drawing.folder.iterdir())
+        print(f"figures   {drawing.folder}")
         context.write_json(self.name, {"run": str(run.folder), "figures": drawn})

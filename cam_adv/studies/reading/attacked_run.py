@@ -12,10 +12,10 @@ from cam_adv.errors import UserError
 from cam_adv.metrics.evaluation import SAMPLE
 from cam_adv.runtime.tensor_files import load_tensors
 from cam_adv.schema.fields import Kind
+from cam_adv.studies.attack.finished_attack import ATTACK, SUMMARY
 from cam_adv.studies.reading.key import PictureKind
 
-TENSORS = "attack.safetensors"
-SUMMARY = "summary.json"
+SUMMARY_FILE = f"{SUMMARY}.json"
 IMAGES: tuple[PictureKind, ...] = ("x_adv", "x", "start_image", "reconstruction")
 LABELS = ("y", "target", "judge_reads", "cluster")
 
@@ -47,12 +47,12 @@ def load_attacked_run(folder: Path) -> AttackedRun:
         UserError: one is missing, can't be read, or lacks what is needed here, as those of earlier versions do.
     """
     try:
-        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-        tensors = load_tensors(folder / TENSORS)
+        summary = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
+        tensors = load_tensors(folder / ATTACK)
     except FileNotFoundError as error:
-        raise _unusable(folder, f"has no {SUMMARY} or no {TENSORS}") from error
+        raise _unusable(folder, f"has no {SUMMARY_FILE} or no {ATTACK}") from error
     except (OSError, ValueError, SafetensorError) as error:
-        raise _unusable(folder, f"has a {SUMMARY} or a {TENSORS} that can't be read") from error
+        raise _unusable(folder, f"has a {SUMMARY_FILE} or a {ATTACK} that can't be read") from error
     summary = summary if isinstance(summary, dict) else {}
     optional = {"start_image"}
     missing = [name for name in (*IMAGES, *LABELS) if name not in tensors and name not in optional]

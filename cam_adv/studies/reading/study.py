@@ -10,6 +10,7 @@ from pydantic import BeforeValidator
 from cam_adv.attacks.base import Attack
 from cam_adv.data.splits import ImageSplits
 from cam_adv.errors import UserError
+from cam_adv.runtime.quoting import written
 from cam_adv.schema.fields import Count, Index, Share
 from cam_adv.schema.run import RunSettings
 from cam_adv.studies.base import Study
@@ -117,7 +118,7 @@ class Reading(Study):
         if known is None:
             raise UserError(
                 f"run={self.files.run} has no page that anybody could have answered.",
-                f"Write it with cam-adv study=reading run={self.files.run}, without answers.",
+                f"Write it with cam-adv study=reading {written('run', str(self.files.run))}, without answers.",
             )
         key, digest = known
         return key, digest, read_answers([Path(file) for file in self.answers], key, digest)

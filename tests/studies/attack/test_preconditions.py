@@ -16,10 +16,19 @@ LEAST = PreconditionSettings(judge_read=0.8, reconstruction_read=0.6, active_lat
 
 
 class Negative(Generator):
-    """Draws a blank image whose level is minus the first number of the code; latents have noise of variance 0.99."""
+    """Draws a blank image whose level is minus the first number of the code; latents have noise of variance 0.99.
+
+    Args:
+        means: of the posterior of the images, in their order.
+    """
+
+    def __init__(self, means: Tensor) -> None:
+        super().__init__()
+        self.means = means
 
     def encode(self, images: Tensor) -> Posterior:
-        return Posterior(torch.zeros(len(images), 1), torch.full((len(images), 1), 0.99**0.5))
+        assert len(images) == len(self.means)
+        return Posterior(self.means, torch.full_like(self.means, 0.99**0.5))
 
     def decode(self, codes: Tensor) -> Tensor:
         return (-codes[:, :1]).reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2)
@@ -52,7 +61,9 @@ def measured(labels: list[int], judge_reads: list[int], codes: Tensor) -> Precon
         member_names=(),
     )
     test = LabelledImages(torch.zeros(count, 1, 2, 2, dtype=torch.uint8), torch.tensor(labels))
-    return Preconditions.measure(test, predictions, Evaluator(nn.Identity(), None, LevelJudge(), Negative(), CPU))
+    return Preconditions.measure(
+        test, predictions, Evaluator(nn.Identity(), None, LevelJudge(), Negative(codes), CPU)
+    )
 
 
 def test_measure_by_hand() -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from cam_adv.plots.drawing import Drawing
 from cam_adv.studies.attack_comparison.config import AttackComparisonConfig, DetectorConfig, PerturbedPixelsConfig
 from cam_adv.studies.attack_comparison.perturbed_pixels import (
     energy_at_all_shifts,
@@ -153,7 +154,7 @@ def test_perturbed_pixels_without_exact_cam_is_none() -> None:
 def test_report_without_results_prints_the_reason(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], results: dict | None, reason: str
 ) -> None:
-    report_perturbed_pixels(results, {}, CONFIG.perturbed_pixels, ["a"], torch.arange(0), tmp_path, tmp_path)
+    report_perturbed_pixels(results, {}, CONFIG.perturbed_pixels, ["a"], torch.arange(0), tmp_path, Drawing(tmp_path))
     assert reason in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 

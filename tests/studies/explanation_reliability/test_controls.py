@@ -41,6 +41,7 @@ def attacked_images(x: Tensor, x_adv: Tensor, **changes: Any) -> AttackedImages:
         generator=IdentityGenerator(),
         real=LabelledImages(x, zeros),
         real_index=index,
+        class_names=("0", "1"),
         seed=0,
     )
     return replace(attacked, **changes)
