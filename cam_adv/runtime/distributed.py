@@ -129,6 +129,7 @@ class ProcessGroup:
         assert isinstance(calls, dist.ProcessGroup)  # an integer only for a process that isn't a member
         self._calls = calls
         self._in_sync = True  # every process waits for the next call
+        self._told_to_end: UserError | None = None
         if self.rank == 0:
             signal.signal(signal.SIGTERM, self._terminate)
 
@@ -154,9 +155,13 @@ class ProcessGroup:
             dist.barrier(self._calls)
         except Exception as error:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # of torchrun, which may follow: the failure is reported
+            if self._told_to_end:  # what the signal interrupted may have replaced the error by one of its own
+                raise self._told_to_end from error
             if not isinstance(error, UserError) and self._has_lost_rank():
                 raise _rank_lost() from error
             raise
+        if self._told_to_end:
+            raise self._told_to_end
         self._in_sync = True
         return result
 
@@ -219,9 +224,12 @@ class ProcessGroup:
         """End rank 0 with the reason: torchrun sends SIGTERM where another process has failed, users send it too."""
         signal.signal(number, signal.SIG_IGN)
         self._in_sync = False
-        if self._has_lost_rank():
-            raise _rank_lost()
-        raise UserError("This run was told to end.", "Start the command again; what is finished stays.")
+        self._told_to_end = (
+            _rank_lost()
+            if self._has_lost_rank()
+            else UserError("This run was told to end.", "Start the command again; what is finished stays.")
+        )
+        raise self._told_to_end
 
 
 def _rank_lost() -> UserError:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import warnings
 from typing import Any, ClassVar
 
@@ -50,7 +51,11 @@ def make_trainer(hardware: HardwareSettings, **options: Any) -> Trainer:
         # Batch statistics are those of the whole batch, as on one device. PyTorch can share them between GPUs only.
         sync_batchnorm=on_gpu and hardware.processes > 1,
         precision=hardware.precision,
-        callbacks=[*options.pop("callbacks", ()), *([Compilation()] if hardware.compile else [])],
+        callbacks=[
+            *options.pop("callbacks", ()),
+            *([Compilation()] if hardware.compile else []),
+            *([OwnSignalHandler()] if processes.current_group() else []),
+        ],
         use_distributed_sampler=False,  # the data modules split the images themselves
         inference_mode=False,  # the predict step of an attack needs gradients
         enable_progress_bar=False,
@@ -68,6 +73,22 @@ def _start() -> dict[str, Any]:
     os.environ.pop("MASTER_PORT", None)
     use_known_start_method()
     return {"cluster_environment": LightningEnvironment(), "start_method": "spawn"}
+
+
+class OwnSignalHandler(Callback):
+    """Keeps this process's handler of SIGTERM.
+
+    Lightning puts one before it that sends to all processes: where one of them has ended, that raises an error of the
+    network library at any place in the code, and what is there may take it for an error of its own.
+    """
+
+    def __init__(self) -> None:
+        self._handler = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        signal.signal(signal.SIGTERM, self._handler)
+
+    on_validation_start = on_test_start = on_predict_start = on_train_start
 
 
 class TrainingProgress(Callback):

@@ -39,6 +39,17 @@ def kill_soon(rank: int) -> None:
         threading.Timer(1, kill).start()
 
 
+def end_rank_0(how: str) -> None:
+    """Ask rank 0 to end while it is in code that takes any error for one of its own."""
+    if dist.get_rank() == 0:
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        try:
+            time.sleep(60)
+        except Exception as error:
+            if how == "replaced":
+                raise ValueError("a bug") from error
+
+
 def attempt(function: Callable[..., Any], *arguments: Any) -> None:
     """Call a function on all ranks; print what it returns or raises."""
     try:
@@ -71,6 +82,8 @@ def study(mode: str, *arguments: str) -> None:
     if mode == "signal":
         threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
         wait(60)
+    if mode == "signal in a call":
+        attempt(end_rank_0, arguments[0])
 
 
 def main(arguments: Sequence[str]) -> None:

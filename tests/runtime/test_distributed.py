@@ -112,6 +112,13 @@ class TestProcessGroup:
         assert code == 1
         assert FOLLOWS in err
 
+    @pytest.mark.parametrize("how", ["replaced", "swallowed"])
+    def test_sigterm_is_the_reason_whatever_the_interrupted_code_makes_of_it(self, how: str) -> None:
+        (_, out, _), (code, _, err) = without_supervisor("signal in a call", how)
+        assert out.splitlines()[1].startswith("UserError: This run was told to end.")
+        assert code == 1
+        assert FOLLOWS in err
+
 
 def test_run_on_all_ranks_alone_is_a_plain_call() -> None:
     assert distributed.current_group() is None
