@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -499,6 +499,7 @@ def main() -> None:
     parser.add_argument("--overrides", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=["kills"], help="kills and pairs, without the other faults")
+    parser.add_argument("--json", type=Path, help="a file for the table")
     arguments = parser.parse_args()
     with TemporaryDirectory() as name:
         images = Path(name) / "images"
@@ -535,6 +536,9 @@ def main() -> None:
         numbers = (row.tried, row.tried - len(row.failures), *row.counts().values())
         table.add_row(row.fault, *map(str, numbers), row.note)
     Console(width=140).print(table)
+    if arguments.json:
+        found = [asdict(row) | {"survived": row.tried - len(row.failures), "kinds": row.counts()} for row in rows]
+        arguments.json.write_text(json.dumps(found, indent=2))
     for row in rows:
         for failure in row.failures:
             print(f"{row.fault}: {failure}")

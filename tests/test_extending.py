@@ -1,4 +1,4 @@
-"""The README's section "Extending": its five examples, word for word, each run, swept over and resumed."""
+"""The five examples of the section "Extending" in `cam_adv/README.md`, word for word: run, swept over and resumed."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ import pytest
 from conftest import CommandResult, run_in_process
 from safetensors.torch import load_file
 
-README = Path(__file__).parent.parent / "README.md"
+README = Path(__file__).parent.parent / "cam_adv" / "README.md"
 
 pytestmark = pytest.mark.slow
 

@@ -12,13 +12,10 @@ from rich.table import Table
 from cam_adv.benchmark import attack, cam, clever, gpu, pgd, start_up, training
 from cam_adv.benchmark.isolated import IsolatedRun, run_isolated
 from cam_adv.benchmark.machine import matmul_flops_per_second
-from cam_adv.benchmark.readme import cases_table, check_place, write_into
 from cam_adv.errors import UserError
 from cam_adv.runtime.atomic_files import write_json
 
-PLACE = "benchmark"
-"""Of its table in a README."""
-
+FILE = Path("benchmark.json")
 REPEATS, QUICK_REPEATS = 20, 5
 FILE_WIDTH = 180
 """Width of the table in characters if the output is not a terminal."""
@@ -62,19 +59,12 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m cam_adv.benchmark", description=main.__doc__)
     choices = f"any of {', '.join(CASES)}; all by default. Or gpu, and overrides of the config such as dataset=mnist"
     parser.add_argument("groups", nargs="*", help=choices)
-    parser.add_argument("--readme", type=Path, help="a README whose table is replaced by what was measured")
+    parser.add_argument("--json", type=Path, help="the file of the results; benchmark.json or benchmark_gpu.json")
     parser.add_argument("--quick", action="store_true", help="fewer repeats, and only cases faster than a minute")
     arguments = parser.parse_args()
-    try:
-        if arguments.groups[:1] == ["gpu"]:
-            gpu.main(arguments.groups[1:], arguments.readme)
-            return
-        if arguments.readme:
-            check_place(arguments.readme, PLACE)
-    except UserError as error:
-        parser.error(f"{error.what} {error.remedy}")
-    if arguments.readme and (arguments.groups or arguments.quick):
-        parser.error("--readme replaces the whole table: leave out the groups and --quick")
+    if arguments.groups[:1] == ["gpu"]:
+        gpu.main(arguments.groups[1:], arguments.json or gpu.FILE)
+        return
     if unknown := set(arguments.groups) - CASES.keys():
         parser.error(f"there is no group {', '.join(sorted(unknown))}: choose from {', '.join(CASES)}, gpu")
     cases = [case for name in arguments.groups or CASES for case in CASES[name]]
@@ -92,9 +82,7 @@ def main() -> None:
             flush=True,
         )
         rows.append(_row(run, matmul_rate))
-    write_json(Path("benchmark.json"), rows)
-    if arguments.readme:
-        write_into(arguments.readme, PLACE, cases_table(rows, matmul_rate))
+    write_json(arguments.json or FILE, {"matmul_rate": matmul_rate, "cases": rows})
     console = Console()
     (console if console.is_terminal else Console(width=FILE_WIDTH)).print(_table(rows, matmul_rate))
 

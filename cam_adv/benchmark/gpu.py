@@ -22,7 +22,6 @@ from cam_adv.benchmark.attack import (
 )
 from cam_adv.benchmark.comparison import timed
 from cam_adv.benchmark.machine import count_flops, matmul_flops_per_second, peak_memory
-from cam_adv.benchmark.readme import check_place, device_table, write_into
 from cam_adv.benchmark.start_up import COMMAND
 from cam_adv.errors import UserError
 from cam_adv.runtime.atomic_files import write_json
@@ -30,9 +29,6 @@ from cam_adv.studies.context import StudyContext
 from cam_adv.training.store import METRICS
 
 FILE = Path("benchmark_gpu.json")
-PLACE = "benchmark gpu"
-"""Of its table in a README."""
-
 NO_EARLY_STOP = ["attack.early_stop_prob=0.999999", "attack.init=[mean]"]
 
 ROUNDS = 10
@@ -68,15 +64,12 @@ class Figure:
     unit: str
 
 
-def main(overrides: list[str], readme: Path | None) -> None:
+def main(overrides: list[str], file: Path) -> None:
     """Measure, print each figure as it comes, and write all of them.
 
     Args:
-        overrides: of every command, such as dataset=mnist.
-        readme: whose table is replaced.
+        overrides: of every command, such as dataset=mnist. file: of the results.
     """
-    if readme:
-        check_place(readme, PLACE)
     on_gpu = torch.cuda.is_available()
     device, sizes = (torch.device("cuda"), GPU) if on_gpu else (torch.device("cpu"), CPU)
     name = torch.cuda.get_device_name() if on_gpu else "CPU"
@@ -87,10 +80,7 @@ def main(overrides: list[str], readme: Path | None) -> None:
         for figure in chain(time_commands(own, Path(outputs)), measure(own, device, sizes)):
             print(f"{figure.name}: {figure.value:.4g} {figure.unit}".rstrip(), flush=True)
             figures.append(figure)
-    rows = [asdict(one) for one in figures]
-    write_json(FILE, {"device": name, "torch": torch.__version__, "figures": rows})
-    if readme:
-        write_into(readme, PLACE, device_table(rows, f"{name}, torch {torch.__version__}"))
+    write_json(file, {"device": name, "torch": torch.__version__, "figures": [asdict(one) for one in figures]})
 
 
 def time_commands(overrides: list[str], outputs: Path) -> Iterator[Figure]:

@@ -1,0 +1,92 @@
+"""Run the command of a result, and keep what it gave."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cam_adv.errors import UserError
+from cam_adv.results import record
+from cam_adv.results.record import Record
+from cam_adv.results.result import Result
+
+
+def make(result: Result, root: Path, pages: Path, threads: int, matmul_rate: float) -> Record:
+    """Run it in `root/outputs/results/<name>-<source>`, resuming what was interrupted there.
+
+    What the command prints goes into the file `<folder>.log`.
+
+    Args:
+        root: of the clone, in which the command is started.
+        pages: the folder of the record's folder and of the pictures.
+        threads: of the command. matmul_rate: see `record.machine`.
+
+    Raises:
+        UserError: something that it needs is missing, or it failed.
+    """
+    for name in result.needs:
+        if not (root / name).exists():
+            raise UserError(f"{result.name} needs {root / name}, which is not there.", "Put it there, or link it.")
+    folder = root / "outputs" / "results" / f"{result.name}-{result.source}"
+    resumed = folder.exists()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    start = time.time()
+    with folder.with_name(f"{folder.name}.log").open("a", encoding="utf-8") as log:
+        code = subprocess.run(
+            _arguments(result, folder, resumed),
+            cwd=root,
+            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        ).returncode
+    if code:
+        raise UserError(f"The command of {result.name} failed: {result.command}", f"See {log.name}.")
+    for file, name in result.pictures.items():
+        shutil.copyfile(_in_run(folder, file), pages / name)
+    made = Record(
+        command=result.command,
+        source=result.source,
+        commit=record.commit(root),
+        versions=record.versions(),
+        machine=record.machine(matmul_rate, threads),
+        date=datetime.now(UTC).isoformat(timespec="minutes"),
+        seconds=time.time() - start,
+        resumed=resumed,
+        values=_kept(json.loads((folder / result.values).read_text(encoding="utf-8")), result.keys),
+    )
+    made.write(record_file(pages, result.name))
+    return made
+
+
+def record_file(pages: Path, name: str) -> Path:
+    """Where the record of a result is."""
+    return pages / "results" / f"{name}.json"
+
+
+def _arguments(result: Result, folder: Path, resumed: bool) -> list[str]:
+    program, *arguments = result.arguments
+    if not result.is_run:
+        folder.mkdir(exist_ok=True)
+        return [sys.executable if program == "python" else program, *arguments, "--json", str(folder / result.values)]
+    kind = "sweep" if "-m" in arguments else "run"
+    place = f"resume={folder}" if resumed else f"hydra.{kind}.dir={folder}"
+    return [sys.executable, "-m", "cam_adv", *arguments, place]
+
+
+def _in_run(folder: Path, file: str) -> Path:
+    """A file of a run; of a sweep's job if its path begins with a number."""
+    number, _, rest = file.partition("/")
+    if not number.isdigit():
+        return folder / file
+    (job,) = folder.glob(f"{number}_*")
+    return job / rest
+
+
+def _kept(values: Any, keys: tuple[str, ...]) -> Any:
+    return {key: values[key] for key in keys} if keys else values

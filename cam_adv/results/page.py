@@ -1,0 +1,60 @@
+"""Pages whose figures are computed from records.
+
+A figure stands between `<!-- =EXPRESSION -->` and `<!-- / -->`, which a reader of the page doesn't see. The
+expression is Jinja's; the results are its variables, for instance `digits.values.success|rate`.
+"""
+
+import re
+from collections.abc import Mapping
+
+from jinja2 import Environment, StrictUndefined, TemplateError, meta
+
+from cam_adv.errors import UserError
+from cam_adv.results.filters import FILTERS
+from cam_adv.results.record import Record
+
+PLACE = re.compile(r"<!-- =(.+?) -->(.*?)<!-- / -->", re.DOTALL)
+NOT_MEASURED = "not measured"
+
+ENVIRONMENT = Environment(undefined=StrictUndefined, autoescape=False)
+ENVIRONMENT.filters |= FILTERS
+
+
+def render(page: str, records: Mapping[str, Record | None]) -> str:
+    """The page with every figure computed anew.
+
+    Args:
+        records: of all results; None for those that were never made, whose figures become "not measured".
+
+    Raises:
+        UserError: an expression can't be computed.
+    """
+
+    def computed(place: re.Match[str]) -> str:
+        expression = place[1]
+        try:
+            names = used_results(expression)
+            if any(records[name] is None for name in names):
+                text = NOT_MEASURED
+            else:
+                text = str(ENVIRONMENT.compile_expression(expression, undefined_to_none=False)(**records))
+        except (KeyError, TypeError, ValueError, TemplateError) as error:
+            raise UserError(f"{expression} can't be computed: {error}.", "Correct it in the page.") from error
+        return f"<!-- ={expression} -->{_placed(text)}<!-- / -->"
+
+    return PLACE.sub(computed, page)
+
+
+def used_results(expression: str) -> set[str]:
+    """The results that an expression names."""
+    return meta.find_undeclared_variables(ENVIRONMENT.parse(f"{{{{ {expression} }}}}"))
+
+
+def results_of(page: str) -> set[str]:
+    """The results that a page names."""
+    return {name for expression, _ in PLACE.findall(page) for name in used_results(expression)}
+
+
+def _placed(text: str) -> str:
+    """A table on lines of its own, anything else in the line."""
+    return f"\n{text.strip()}\n" if "\n" in text.strip() else text
