@@ -267,6 +267,13 @@ class AttackRun:
         return json.loads((self.folder / "summary.json").read_text())
 
 
+def page_data(page: Path) -> dict[str, Any]:
+    """What the script of a page shows."""
+    text = page.read_text(encoding="utf-8")
+    start = text.index('id="data">') + len('id="data">')
+    return json.loads(text[start : text.index("</script>", start)])
+
+
 def stored_models(root: Path) -> dict[str, int]:
     """The modification time of every file of the models in the store, without its lock files."""
     files = (root / "outputs" / "models").glob("*/**/*")

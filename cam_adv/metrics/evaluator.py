@@ -63,7 +63,7 @@ class Evaluator:
         """
         for network in (self.victim, self.judge, self.generator):
             network.to(self.device)  # a Trainer that has finished leaves its networks on the CPU
-        logits, maps = self._victim(images)
+        logits, maps = self.logits_and_cams(images)
         reading = self.judge.read(images, self.device)
         if codes is None:
             codes = self._invert(images)
@@ -95,7 +95,8 @@ class Evaluator:
 
             return batched_apply(invert, images, self.device)
 
-    def _victim(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+    def logits_and_cams(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The victim's logits `(N, K)`, and its CAMs of all classes; see `Predictions`."""
         head = self.cam_head
         with eval_mode(self.victim):
             if head is None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from cam_adv.metrics import funnel
 from cam_adv.metrics.intervals import Rate
+from cam_adv.pages.render import RUN_PAGE
 from cam_adv.reports.console import console, new_table, print_table
 from cam_adv.runtime.run_dir import BATCHES, start_time
 from cam_adv.schema.fields import Kind
@@ -46,15 +47,19 @@ def print_attack(
     Args:
         from_samples: see `funnel.rows`.
     """
+    _print_rates(heading, "over all attempted", lines_of_rates(kind, rates, from_samples))
+    console().print("  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+
+
+def lines_of_rates(kind: Kind, rates: Mapping[str, Rate], from_samples: bool = False) -> dict[str, Rate]:
+    """The funnel and further rates of `attack_rates`, in words; see `print_attack`."""
     lines = dict(funnel.rows(kind, rates, from_samples))
     lines |= {
         f"success of the results that started from {name.removeprefix(SUCCESS_FROM)}": rate
         for name, rate in rates.items()
         if name.startswith(SUCCESS_FROM)
     }
-    lines |= {text: rates[name] for name, text in CONTROLS.items() if name in rates}
-    _print_rates(heading, "over all attempted", lines)
-    console().print("  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+    return lines | {text: rates[name] for name, text in CONTROLS.items() if name in rates}
 
 
 def print_agreement(rates: Mapping[str, Rate]) -> None:
@@ -74,7 +79,7 @@ def _print_rates(heading: str, first_column: str, rates: Mapping[str, Rate]) -> 
 
 
 def print_paths(folder: Path, outputs: Path) -> None:
-    """Print the paths of the run's files, and the commands that start TensorBoard.
+    """Print the paths of the run's files and of its page, and the commands that start TensorBoard.
 
     One for attacks and one for trainings: together they would share colours, and have long names.
     """
@@ -86,6 +91,8 @@ def print_paths(folder: Path, outputs: Path) -> None:
         shown = path.suffix in (".html", ".png", ".gif", ".csv", ".json", ".safetensors") and path.is_file()
         if shown and others.isdisjoint(path.parents) and path.stat().st_mtime >= start:
             print(f"          {path.relative_to(folder)}")
+    if (folder / RUN_PAGE).exists():
+        print(f"page      {folder / RUN_PAGE}")
     if any(folder.glob("events.out.tfevents.*")):
         print(f"curves    tensorboard --logdir {shlex.quote(str(folder.parent.resolve()))}")
     print(f"trainings tensorboard --logdir {shlex.quote(str((outputs / 'models').resolve()))}")

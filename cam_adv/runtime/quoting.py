@@ -49,6 +49,13 @@ def written(key: str, text: str) -> str:
     return quote_override(plain) or shlex.quote(f"{key}={quoted(text)}")
 
 
+def for_shell(override: str) -> str:
+    """An override as a shell takes it: in double quotes where it has single ones, if they leave it as it is."""
+    if "'" in override and not re.search(r'["$`\\!]', override):
+        return f'"{override}"'
+    return shlex.quote(override)
+
+
 def _quoted_if_needed(text: str) -> str:
     return text if _can_be_read(f"key={text}") else quoted(text)
 

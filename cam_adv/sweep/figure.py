@@ -39,15 +39,15 @@ def sweep_figure(sweep: Sweep) -> Figure:
     places = {tuple(job.values.get(key) for key in keys) for job in jobs}
     if len(keys) > 2 or len(places) < len(jobs):  # jobs with equal values would be drawn on top of each other
         return _points(results, keys)
-    axis = _axis(jobs, keys)
+    axis = find_axis(jobs, keys)
     if axis is not None:
         return _lines(results, axis, next((key for key in keys if key != axis), None))
     return _heat_map(results, *keys) if len(keys) == 2 else _points(results, keys)
 
 
-def _axis(jobs: Sequence[Job], keys: Sequence[str]) -> str | None:
+def find_axis(jobs: Sequence[Job], keys: Sequence[str]) -> str | None:
     """The key for the x axis: the numeric key with most values for which the other key needs few lines."""
-    values = {key: _values(jobs, key) for key in keys}
+    values = {key: distinct_values(jobs, key) for key in keys}
     numeric = [key for key in keys if len(values[key]) > 1 and all(map(_is_number, values[key]))]
     for axis in sorted(numeric, key=lambda key: -len(values[key])):
         if all(len(values[key]) <= len(COLORS) for key in keys if key != axis):
@@ -59,16 +59,16 @@ def _lines(results: Results, axis: str, other: str | None) -> Figure:
     """Lines over the values of `axis`, which are numbers, one per value of the `other` key."""
     figure, panels = _panels(axis, results)
     jobs = [job for job, _ in results]
-    for number, value in enumerate(_values(jobs, other) if other else [None]):
+    for number, value in enumerate(distinct_values(jobs, other) if other else [None]):
         of_value = [(job, summary) for job, summary in results if not other or job.values.get(other) == value]
-        line = sorted(((_number(job, axis), summary) for job, summary in of_value), key=lambda point: point[0])
+        line = sorted(((number_of(job, axis), summary) for job, summary in of_value), key=lambda point: point[0])
         x = [point for point, _ in line]
         style = ERROR_BARS | {"color": COLORS[number], "linestyle": DASHES[number], "label": format_value(value)}
         for axes, name in zip(panels, PANELS, strict=True):
-            rates = [_rate(summary, name) for _, summary in line]
+            rates = [panel_rate(summary, name) for _, summary in line]
             axes.errorbar(x, [rate.rate for rate in rates], yerr=_error_lengths(rates), marker="o", **style)
     for axes in panels:
-        _scale(axes, sorted({_number(job, axis) for job in jobs}))
+        _scale(axes, sorted({number_of(job, axis) for job in jobs}))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set_ylim(-0.03, 1.03)
         axes.grid(axis="y", linewidth=0.4, alpha=0.4)
@@ -97,7 +97,7 @@ def _points(results: Results, keys: Sequence[str]) -> Figure:
     rows = range(len(results))
     labels = [", ".join(format_value(job.values.get(key)) for key in keys) or job.folder for job, _ in results]
     for axes, name in zip(panels, PANELS, strict=True):
-        rates = [_rate(summary, name) for _, summary in results]
+        rates = [panel_rate(summary, name) for _, summary in results]
         axes.errorbar(
             [rate.rate for rate in rates], rows, xerr=_error_lengths(rates), fmt="o", color=COLORS[0], **ERROR_BARS
         )
@@ -113,7 +113,7 @@ def _points(results: Results, keys: Sequence[str]) -> Figure:
 def _heat_map(results: Results, row_key: str, column_key: str) -> Figure:
     """The success rate with its interval in each cell; cells without a result are blank."""
     jobs = [job for job, _ in results]
-    rows, columns = _values(jobs, row_key), _values(jobs, column_key)
+    rows, columns = distinct_values(jobs, row_key), distinct_values(jobs, column_key)
     size = (1.6 + 1.3 * CELL * len(columns), 0.9 + CELL * len(rows))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
@@ -144,7 +144,7 @@ def _panels(x_label: str, results: Results, height: float = PANEL[1] + 0.25) -> 
     figure = Figure(figsize=(PANEL[0] * len(PANELS), height), layout="constrained")
     figure.suptitle("sweep: rates with 95% intervals", size=HEADING_SIZE, weight="bold", x=0.01, ha="left")
     panels = [figure.add_subplot(1, len(PANELS), position + 1) for position in range(len(PANELS))]
-    for axes, title in zip(panels, _titles(results), strict=True):
+    for axes, title in zip(panels, panel_titles(results), strict=True):
         axes.set_title(title, size=8, loc="left")
         axes.set_xlabel(x_label, size=7)
         axes.tick_params(labelsize=6.5, color=GRAY)
@@ -152,13 +152,13 @@ def _panels(x_label: str, results: Results, height: float = PANEL[1] + 0.25) -> 
     return figure, panels
 
 
-def _rate(summary: AttackSummary, panel: str) -> Rate:
+def panel_rate(summary: AttackSummary, panel: str) -> Rate:
     if panel == "victim":
         return victim_rate(summary.kind, summary.rates)
     return judge_rate(summary.kind, summary.rates) if panel == "judge" else summary.rates[panel]
 
 
-def _titles(results: Results) -> tuple[str, str, str, str]:
+def panel_titles(results: Results) -> tuple[str, str, str, str]:
     """The titles of `PANELS`: the questions of the kind of attack, or general ones if the kinds differ."""
     kinds = {summary.kind for _, summary in results}
     if len(kinds) > 1:
@@ -167,13 +167,13 @@ def _titles(results: Results) -> tuple[str, str, str, str]:
     return "success", VICTIM[kind], "plausible: the judge reads a class", JUDGE[kind]
 
 
-def _values(jobs: Sequence[Job], key: str) -> list[Value]:
+def distinct_values(jobs: Sequence[Job], key: str) -> list[Value]:
     """The distinct values of a key: sorted if all are numbers, else in the order of the jobs."""
     values = list(dict.fromkeys(job.values.get(key) for job in jobs))
     return sorted(values) if all(map(_is_number, values)) else values  # type: ignore[type-var]
 
 
-def _number(job: Job, key: str) -> float:
+def number_of(job: Job, key: str) -> float:
     """The value of a key whose values are numbers."""
     value = job.values[key]
     assert isinstance(value, int | float)

@@ -1,4 +1,4 @@
-"""The report of a sweep: `sweep.csv`, `sweep.json`, `sweep.png` and a table in the terminal."""
+"""The report of a sweep: `sweep.csv`, `sweep.json`, `sweep.png`, `sweep.html` and a table in the terminal."""
 
 import argparse
 import shlex
@@ -11,12 +11,13 @@ from cam_adv.runtime.atomic_files import write_atomically
 from cam_adv.runtime.standard_streams import protect_standard_streams
 from cam_adv.sweep.figure import sweep_figure
 from cam_adv.sweep.jobs import read_sweep
+from cam_adv.sweep.page import NAME, write_sweep_page
 from cam_adv.sweep.table import as_csv, as_json, print_sweep
 
 
 def report(folder: Path) -> None:
-    """Read a sweep's folder and write its tables and its figure there; no figure if no attack has a result,
-    or where the sweep's config has `figures=false`.
+    """Read a sweep's folder and write its tables, its figure and its page there; neither of the last two if no
+    attack has a result, or where the sweep's config has `figures=false`.
 
     Raises:
         UserError: it is not the folder of a sweep, or can't be read or written.
@@ -35,8 +36,10 @@ def report(folder: Path) -> None:
     attacked = any(job.summary for job in sweep.jobs)
     drawing = Drawing(folder, wanted=sweep.figure and attacked)
     drawing.draw("sweep.png", sweep_figure, sweep)
-    if drawing.wanted and not drawing.failed:
-        files.append("sweep.png")
+    if drawing.wanted:
+        with drawing.attempt(NAME):
+            write_sweep_page(sweep)
+        files += [name for name in ("sweep.png", NAME) if name not in drawing.failed]
     print(f"results   {folder}")
     for name in files:
         print(f"          {name}")

@@ -5,7 +5,7 @@ import shlex
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from cam_adv.runtime.quoting import written
+from cam_adv.runtime.quoting import for_shell, written
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,18 @@ def test_written_text_is_read_back(text: str) -> None:
 
 def test_plain_text_is_written_as_it_is() -> None:
     assert written("run", "/tmp/outputs/a-1_2.x") == "run=/tmp/outputs/a-1_2.x"
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("a=1", "a=1"),
+        ("name='a b'", "\"name='a b'\""),
+        ("name='$x'", None),
+        ("a=[1,2]", "'a=[1,2]'"),
+        ('a="b"', None),
+    ],
+)
+def test_override_for_a_shell_is_one_word_of_it(override: str, expected: str | None) -> None:
+    assert shlex.split(for_shell(override)) == [override]
+    assert expected in (None, for_shell(override))

@@ -189,7 +189,7 @@ class TestCommand:
 
         monkeypatch.setattr(sweep_report, "sweep_figure", fail)
         assert self.run(monkeypatch, sweep) == 0
-        assert sorted(path.name for path in sweep.glob("sweep.*")) == ["sweep.csv", "sweep.json"]
+        assert sorted(path.name for path in sweep.glob("sweep.*")) == ["sweep.csv", "sweep.html", "sweep.json"]
         assert "results: 1 of 3 jobs" in capsys.readouterr().out
         assert caplog.messages == ["sweep.png can't be drawn: ValueError: no luck"]
 
@@ -208,7 +208,7 @@ class TestCommand:
             assert image.format == "PNG"
             assert image.size != before  # now two values of the keys are drawn
         assert sorted(path.name for path in sweep.iterdir() if path.is_file()) == [
-            f"sweep.{ending}" for ending in ("csv", "json", "png")
+            f"sweep.{ending}" for ending in ("csv", "html", "json", "png")
         ]
 
     def test_sweep_without_attacks_has_no_figure(

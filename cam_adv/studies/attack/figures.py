@@ -7,6 +7,7 @@ import torch
 
 from cam_adv.attacks.trace import evenly_spaced
 from cam_adv.metrics.funnel import success_text
+from cam_adv.pages.render import RUN_PAGE
 from cam_adv.plots.attack_frames import draw_trace
 from cam_adv.plots.curves import TrainingCurves, terms_figure, training_figure
 from cam_adv.plots.drawing import Drawing
@@ -15,12 +16,13 @@ from cam_adv.plots.matrix import matrix_figure
 from cam_adv.plots.save import save_figure
 from cam_adv.reports.events import write_figure_events
 from cam_adv.studies.attack.finished_attack import FinishedAttack
+from cam_adv.studies.attack.page import write_report
 
 PAIRS_IN_GRID = 64
 
 
 def draw_run(run: FinishedAttack, drawing: Drawing) -> None:
-    """Draw everything in `figures/`, and `trajectory.gif`; TensorBoard shows them, too."""
+    """Draw everything in `figures/`, `trajectory.gif` and `report.html`; TensorBoard shows the figures, too."""
     figures, names = drawing.folder, run.class_names
     with drawing.attempt(figures.name):
         figures.mkdir(exist_ok=True)
@@ -39,6 +41,8 @@ def draw_run(run: FinishedAttack, drawing: Drawing) -> None:
         draw_attack_terms(run, figures / "terms.png")
     with drawing.attempt("trainings.png"):
         draw_trainings(run.data.trainings, figures / "trainings.png")
+    with drawing.attempt(RUN_PAGE):
+        write_report(run)
     with drawing.attempt("events of the figures"):
         write_figure_events(run.folder)
 

@@ -17,6 +17,7 @@ from cam_adv.plots.curves import TrainingCurves
 from cam_adv.plots.filmstrip import Frame
 from cam_adv.runtime.tensor_files import load_metadata, load_tensors, save_tensors
 from cam_adv.schema.fields import Kind
+from cam_adv.studies.attack.walks import Walks
 
 ATTACK = "attack.safetensors"
 SUMMARY = "summary"
@@ -25,6 +26,9 @@ SUMMARY = "summary"
 FIGURES = "figures.safetensors"
 ABOUT = "about"
 """Key of the metadata of that file: JSON."""
+
+WALKS = "walks "
+"""Prefix of the names of the walks in that file."""
 
 ACCURACY = "_accuracy"
 """End of the names of accuracies on test images in the summary."""
@@ -45,25 +49,31 @@ class Example:
 class FigureData:
     """What the figures show beside the other files, written to `figures.safetensors`.
 
-    success: `(N,)` bool.
+    success, victim_keeps: `(N,)` bool; see `AttackVerdict`.
     steps: the largest number of steps from each start.
+    start_names: see `Attack.start_names`.
     every_pair: whether every ordered pair of classes was attacked equally often.
     trainings: losses of the models that the run used, by their titles.
     """
 
     examples: list[Example]
     success: Tensor
+    victim_keeps: Tensor
     steps: int
+    start_names: list[str]
     every_pair: bool
     trainings: TrainingCurves
+    walks: Walks
 
     def write(self, folder: Path) -> None:
         """Write the file into the run's folder."""
-        tensors = {"success": self.success}
+        tensors = {"success": self.success, "victim_keeps": self.victim_keeps}
+        tensors |= {f"{WALKS}{name}": value for name, value in vars(self.walks).items() if value is not None}
         for number, example in enumerate(self.examples):
             tensors |= {f"{number} {name}": of for name, of in _to_tensors(example.frames).items()}
         about = {
             "steps": self.steps,
+            "start_names": self.start_names,
             "every_pair": self.every_pair,
             "trainings": self.trainings,
             "examples": [
@@ -81,7 +91,17 @@ class FigureData:
             Example(one["y"], one["target"], _to_frames(one["captions"], tensors, f"{number} "))
             for number, one in enumerate(about["examples"])
         ]
-        return cls(examples, tensors["success"], about["steps"], about["every_pair"], about["trainings"])
+        walks = {name.removeprefix(WALKS): of for name, of in tensors.items() if name.startswith(WALKS)}
+        return cls(
+            examples,
+            tensors["success"],
+            tensors["victim_keeps"],
+            about["steps"],
+            about["start_names"],
+            about["every_pair"],
+            about["trainings"],
+            Walks(**walks),
+        )
 
 
 @dataclass(frozen=True)
@@ -89,8 +109,11 @@ class FinishedAttack:
     """A finished run on N images.
 
     accuracy: of the networks on test images, by their names.
-    victim_probs: for x', `(N, K)`. judge_reads: in x', `(N,)`.
+    index: of the images in the test set, or of the samples, `(N,)`.
+    victim_probs, judge_probs: for x', `(N, K)`. judge_reads: in x', `(N,)`.
+    abstained: whether the robust interpretation abstains on x', `(N,)` bool; None where it was not asked.
     generated: G(z), `(N, C, H, W)`; None for an attack without codes.
+    summary: the content of `summary.json`.
     """
 
     folder: Path
@@ -99,9 +122,13 @@ class FinishedAttack:
     class_names: tuple[str, ...]
     accuracy: Mapping[str, float]
     result: AttackResult
+    index: Tensor
     victim_probs: Tensor
+    judge_probs: Tensor
     judge_reads: Tensor
+    abstained: Tensor | None
     generated: Tensor | None
+    summary: Mapping[str, Any]
     data: FigureData
 
     @classmethod
@@ -121,9 +148,13 @@ class FinishedAttack:
                 tuple(summary["class_names"]),
                 {key.removesuffix(ACCURACY): value for key, value in summary.items() if key.endswith(ACCURACY)},
                 AttackResult.from_tensors(tensors),
+                tensors["index"],
                 tensors["victim_probs"],
+                tensors["judge_probs"],
                 tensors["judge_reads"],
+                tensors.get("abstained_x_adv"),
                 tensors.get("generated"),
+                summary,
                 data,
             )
         except FileNotFoundError as error:

@@ -28,11 +28,13 @@ from cam_adv.reports.hparams import hyperparameters
 from cam_adv.reports.terminal import print_attack
 from cam_adv.reports.training_losses import training_losses
 from cam_adv.runtime.quoting import written
+from cam_adv.schema.fields import Count
 from cam_adv.schema.run import RunSettings
 from cam_adv.schema.selection import GENERATED
 from cam_adv.studies.attack.figures import draw_run
 from cam_adv.studies.attack.finished_attack import ATTACK, FIGURES, SUMMARY, Example, FigureData, FinishedAttack
 from cam_adv.studies.attack.preconditions import Preconditions, PreconditionSettings
+from cam_adv.studies.attack.walks import Walks
 from cam_adv.studies.base import Study
 from cam_adv.studies.context import StudyContext
 
@@ -49,12 +51,14 @@ class AttackStudy(Study):
     """Attacks selected test images, or samples of the generator, by the config's attack.
 
     preconditions: what generator and judge must be able to do for the rates to mean something.
+    report_images: how many attacked images `report.html` shows.
     """
 
     attacks_samples: ClassVar[bool] = True
     draws_later: ClassVar[bool] = True
 
     preconditions: PreconditionSettings
+    report_images: Count
 
     def roles(self, attack: Attack) -> frozenset[Role]:
         """See `Study.roles`."""
@@ -157,16 +161,20 @@ class AttackStudy(Study):
             write_events(evaluation, evaluator, attack, names, hparams, summary, folder)
         if context.drawing.wanted:
             with context.drawing.attempt(FIGURES):
+                log.info("Predicting along the walks of %d images.", min(len(result), self.report_images))
                 data = FigureData(
                     examples=_trace(context, bound, examples, attacked, evaluator),
                     success=evaluation.verdict.success,
+                    victim_keeps=evaluation.verdict.victim_keeps,
                     steps=attack.steps_per_init,
+                    start_names=attack.start_names,
                     every_pair=settings.selection.target == "every",
                     trainings={
                         model.title: training_losses(model.training.entry.folder)
                         for model in context.models.all()
                         if model.training is not None
                     },
+                    walks=Walks.record(result, evaluator, self.report_images),
                 )
                 data.write(folder)
                 if settings.figures is True:

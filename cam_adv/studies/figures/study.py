@@ -5,6 +5,7 @@ from pathlib import Path
 from cam_adv.attacks.base import Attack
 from cam_adv.data.splits import ImageSplits
 from cam_adv.errors import UserError
+from cam_adv.pages.render import RUN_PAGE
 from cam_adv.plots.drawing import Drawing
 from cam_adv.schema.run import RunSettings
 from cam_adv.studies.attack.figures import draw_run
@@ -45,4 +46,5 @@ class Figures(Study):
             )
         drawn = sorted(path.name for path in drawing.folder.iterdir())
         print(f"figures   {drawing.folder}")
+        print(f"page      {run.folder / RUN_PAGE}")
         context.write_json(self.name, {"run": str(run.folder), "figures": drawn})

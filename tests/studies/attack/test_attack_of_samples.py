@@ -7,7 +7,7 @@ from shutil import copytree
 import numpy as np
 import pytest
 import torch
-from conftest import CLASS_NAMES, AttackRun, CommandResult, compose, run_in_process, stored_models
+from conftest import CLASS_NAMES, AttackRun, CommandResult, compose, page_data, run_in_process, stored_models
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -104,6 +104,15 @@ class TestRun:
         assert [label.split("\t")[0] for label in labels] == ["sample of y'"] * IMAGES + ["x'"] * IMAGES
         names = {"dots_as_häuser", "häuser_as_dots", "pairs", "matrix", "terms"}
         assert {path.stem for path in (folder / "figures").glob("*.png")} == names
+
+    def test_page_says_what_x_is(self, run: tuple[AttackRun, CommandResult]) -> None:
+        page = run[0].folder / "report.html"
+        data = page_data(page)
+        assert data["fromSamples"]
+        assert data["ends"][1] == "the victim does not say y"
+        says = [row["victim_keeps"] == "1" for row in run[0].rows]
+        assert [data["ends"][row["end"]] != "the victim does not say y" for row in data["rows"]] == says
+        assert "<td>the victim says y</td>" in page.read_text()
 
     def test_table_says_what_x_is_and_that_the_victim_says_y(self, run: tuple[AttackRun, CommandResult]) -> None:
         printed = " ".join(run[1].out.split())

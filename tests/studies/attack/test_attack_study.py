@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import CLASS_NAMES, AttackRun, CommandResult, read_hparams, run_in_process, stored_models
+from conftest import CLASS_NAMES, AttackRun, CommandResult, page_data, read_hparams, run_in_process, stored_models
 from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file
@@ -346,6 +346,35 @@ class TestFolder:
                 low, high = image.convert("L").getextrema()
                 assert high - low > 100, f"{path.name} is blank"
 
+    def test_page_shows_what_the_tensors_hold(self, attack_run: AttackRun) -> None:
+        data, tensors = page_data(attack_run.folder / "report.html"), attack_run.tensors
+        rows = data["rows"]
+        assert [row["index"] for row in rows] == tensors["index"].tolist()
+        own = tensors["victim_probs"].gather(1, tensors["y"].unsqueeze(1)).squeeze(1)
+        assert [row["victim"] for row in rows] == pytest.approx(own.tolist(), abs=1e-4)
+        assert [data["ends"][row["end"]] == "success" for row in rows] == answers(tensors)["success"].tolist()
+        lost = [data["ends"][row["end"]] == "the victim does not keep y" for row in rows]
+        assert lost == (~answers(tensors)["victim_keeps"]).tolist()
+        for number, row in enumerate(rows):
+            walk = row["walk"]
+            assert walk["classes"] == [0, 1, 2]
+            steps = ["x", "step 0", "step 2", "step 4"]  # of 6, in four points; a walk that has stopped has fewer
+            assert walk["frames"] == [*steps[: len(walk["frames"]) - 1], "x′"]
+            for name in ("victim", "judge", "f2"):
+                last = [1000 * value for value in tensors[f"{name}_probs"][number].tolist()]
+                assert walk["answers"][name][-1] == pytest.approx(last, abs=0.6)
+            first = [1000 * value for value in tensors["victim_probs_x"][number].tolist()]
+            assert walk["answers"]["victim"][0] == pytest.approx(first, abs=0.6)
+            assert walk["reads"][-1] == tensors["judge_reads"][number]
+            term = tensors["term J1 victim"][number]
+            assert walk["terms"]["J₁: cross-entropy of the victim"][-1] == pytest.approx(term[-1].item(), rel=1e-3)
+
+    def test_page_has_few_bytes_and_the_command_that_repeats_the_run(self, attack_run: AttackRun) -> None:
+        text = (attack_run.folder / "report.html").read_text()
+        assert len(text) < IMAGES * 25_000
+        assert f"cam-adv from={attack_run.folder}\n" in text.replace("</pre>", "\n")
+        assert "http" not in text.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
+
     def test_finished_run_leaves_no_temporary_files(self, attack_run: AttackRun) -> None:
         names = [path.name for path in attack_run.folder.rglob("*")]
         names += [Path(path).parent.name for path in attack_run.store]
@@ -372,11 +401,18 @@ class TestOtherRuns:
         self, attack_run: AttackRun, command: Callable[..., CommandResult], tiny: list[str]
     ) -> None:
         """And a stricter judge, which 12 held-out images allow to take a picture for nothing."""
-        overrides = ["seed=1", "model.judge.level=0.1", f"outputs={attack_run.root / 'outputs'}"]
+        overrides = [
+            "seed=1",
+            "model.judge.level=0.1",
+            f"outputs={attack_run.root / 'outputs'}",
+            "study.report_images=3",
+        ]
         result = command(*tiny, *overrides, "hydra.run.dir=other")
         assert result.code == 0, result.err
         other = load_file("other/attack.safetensors")
         assert not torch.equal(other["index"], attack_run.tensors["index"])
+        shown = [row["index"] for row in page_data(Path("other/report.html"))["rows"]]
+        assert shown == other["index"][[0, 6, 11]].tolist()
         assert torch.equal(other["victim_probs_x"].argmax(dim=1), other["y"])
         assert stored_models(attack_run.root) == attack_run.store
         with Path("other/results.csv").open(newline="") as file:

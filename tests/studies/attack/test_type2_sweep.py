@@ -2,12 +2,14 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import torch
-from conftest import AttackRun, CommandResult, run_in_process
+from conftest import AttackRun, CommandResult, page_data, run_in_process
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from torch import Tensor
@@ -130,6 +132,34 @@ def test_pixel_attack_is_drawn_once_for_each_source_class(sweep: tuple[Path, Com
     filmstrips = sorted(path.stem for path in (folder / "figures").glob("*_to_*.png"))
     assert len(filmstrips) == len({source for source, _ in pairs})
     assert (folder / "trajectory.gif").exists()
+
+
+def test_pages_show_walks_of_codes_and_straight_lines(sweep: tuple[Path, CommandResult]) -> None:
+    latent, pixels = (page_data(job_folder(sweep, attack) / "report.html") for attack in ATTACKS)
+    assert (latent["recorded"], pixels["recorded"]) == (True, False)
+    assert latent["rows"][0]["walk"]["answers"].keys() == {"victim", "judge", "f2"}
+    for row in pixels["rows"]:
+        assert row["walk"]["answers"].keys() == {"victim", "judge"}
+        assert len(row["walk"]["frames"]) == 14
+    success = job_files(sweep, "pgd")[2]
+    assert [row["end"] == 0 for row in pixels["rows"]] == [row["success"] == "1" for row in success]
+    keeps = [pixels["ends"][row["end"]] == "the victim does not leave y" for row in pixels["rows"]]
+    assert keeps == [row["victim_keeps"] == "1" for row in success]
+
+
+def test_page_of_the_sweep_links_its_jobs_and_has_their_images(sweep: tuple[Path, CommandResult]) -> None:
+    page = sweep[0] / "sweep.html"
+    links = [unquote(link) for link in re.findall('href="([^"]*report.html)"', page.read_text())]
+    assert links == [f"{job_folder(sweep, attack).name}/report.html" for attack in ATTACKS]
+    data = page_data(page)
+    assert data["jobs"] == [f"attack={attack}" for attack in ATTACKS]
+    for number, attack in enumerate(ATTACKS):
+        rows = {row["index"]: row for row in job_files(sweep, attack)[2]}
+        for image in data["images"]:
+            said, probability, read, success = image["answers"][number]
+            row = rows[image["index"]]
+            assert (said, read, success) == (row["victim_x_adv"], row["judge_reads_x_adv"], row["success"] == "1")
+            assert probability == pytest.approx(float(row["victim_x_adv_confidence"]), abs=6e-4)
 
 
 def test_printed_funnel_is_that_of_type2(sweep: tuple[Path, CommandResult]) -> None:

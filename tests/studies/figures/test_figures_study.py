@@ -26,7 +26,7 @@ def test_study_draws_the_same_figures_as_the_run_itself(
     attack_run: AttackRun, tiny: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "run").mkdir()
-    for name in RESULTS:
+    for name in (*RESULTS, "config.yaml", "overrides.yaml"):
         shutil.copy(attack_run.folder / name, tmp_path / "run")
     result = run_in_process([*tiny, "study=figures", "run=run"], tmp_path, all_figures=True)
     assert result.code == 0, result.err
@@ -34,6 +34,9 @@ def test_study_draws_the_same_figures_as_the_run_itself(
     assert len(drawn) == 7
     for name in ("trajectory.gif", *(f"figures/{one}" for one in drawn)):
         assert (tmp_path / "run" / name).read_bytes() == (attack_run.folder / name).read_bytes(), name
+    page, first = ((folder / "report.html").read_text() for folder in (tmp_path / "run", attack_run.folder))
+    assert page == first.replace(str(attack_run.folder), str(tmp_path / "run"))
+    assert f"page      {Path('run', 'report.html')}" in result.out
 
 
 def test_figures_later_leaves_the_same_results_and_the_command_that_draws_them(

@@ -1,16 +1,15 @@
 """The page in headless Chromium: by keyboard and mouse, closed and opened again, up to the file that it downloads."""
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from attacked_folder import save_attack
+from chromium import chromium, needs_chromium
 from conftest import CommandResult
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -21,14 +20,10 @@ from cam_adv.studies.reading.files import ReadingFiles
 from cam_adv.studies.reading.page import write_page
 from cam_adv.studies.reading.pictures import make_key, pngs
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 LONG_ENOUGH = 0.2
 """Seconds after which an answer counts: the page ignores those that come before a picture can have been seen."""
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM or not DRIVER, reason="needs Debian's chromium and chromium-driver"),
-]
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 
 class Page:
@@ -68,27 +63,8 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Iterator[webdriver.Chrome]:
-    assert CHROMIUM is not None
-    assert DRIVER is not None
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for switch in (
-        "headless=new",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-dev-shm-usage",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-        "no-first-run",
-        f"user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):
-        options.add_argument(f"--{switch}")
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield browser
-    browser.quit()
+    with chromium(tmp_path_factory.mktemp("profile"), downloads) as browser:
+        yield browser
 
 
 @pytest.fixture
