@@ -24,7 +24,9 @@ from cam_adv.reports.terminal import print_models, print_paths
 from cam_adv.runtime import run_dir
 from cam_adv.runtime.devices import acquire_device
 from cam_adv.runtime.hardware_check import check_hardware
+from cam_adv.studies.base import planned_interpretations
 from cam_adv.studies.context import StudyContext
+from cam_adv.studies.explanation_reliability.study_models import build_victims
 from cam_adv.training.model_zoo import ModelZoo
 
 log = logging.getLogger(__name__)
@@ -109,8 +111,14 @@ def _build(settings: Settings, folder: Path, overrides: Mapping[str, Value]) -> 
     zoo = ModelZoo(splits, settings.dataset.name, store, settings.hardware, start_time)
     models = zoo.models(settings.model, study.roles(attack))
     further_models = study.build_models(settings, attack, splits, zoo)
-    context = StudyContext(settings, attack, splits, models, zoo, folder, overrides, further_models)
-    if models.victim is not None and any(one.needs_exact_cam for one in study.planned_attacks(attack).values()):
+    interpretations = planned_interpretations(study, settings, attack).values()
+    seeds = sorted({seed for interpretation in interpretations for seed in interpretation.victims})
+    explaining_victims = build_victims(settings.model.victim, seeds, zoo)
+    context = StudyContext(
+        settings, attack, splits, models, zoo, folder, overrides, further_models, explaining_victims
+    )
+    needs_exact_cam = any(one.needs_exact_cam for one in study.planned_attacks(attack).values())
+    if models.victim is not None and (needs_exact_cam or study.planned_attributions(settings)):
         context.layer_target()  # raises for a victim without an exact CAM
     return context
 

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from cam_adv.attacks.attack_mode import attack_mode
 from cam_adv.attacks.model_checks import check_models, check_victim_range
 from cam_adv.attacks.result import AttackResult
+from cam_adv.attributions.robust import RobustInterpretation
 from cam_adv.data.splits import LabelledImages
 from cam_adv.errors import UserError
 from cam_adv.models.generators.base import Generator
 from cam_adv.models.input_checks import check_images, check_labels
 from cam_adv.models.modes import without_history
+from cam_adv.schema.attribution import RobustSettings
 from cam_adv.schema.component import Component
 from cam_adv.schema.fields import Count, Integer, Kind, Name, NotNegative, Share
 
@@ -32,6 +34,7 @@ class AttackModels(nn.Module):
     generator, surrogates: None and empty for an attack that doesn't name them in its `roles`.
     real: images that a latent attack may start from; they trained neither the generator nor the judge.
     train_images: those of the generator, whose codes a latent attack may stay near.
+    interpretation: the robust interpretation that an adaptive attack must satisfy, as the attacker knows it.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class AttackModels(nn.Module):
         surrogates: list[nn.Module] | None = None,
         real: LabelledImages | None = None,
         train_images: LabelledImages | None = None,
+        interpretation: RobustInterpretation | None = None,
     ) -> None:
         """
         Raises:
@@ -57,6 +61,7 @@ class AttackModels(nn.Module):
         self.surrogates = nn.ModuleList(surrogates or [])
         self.real = real
         self.train_images = train_images
+        self.interpretation = interpretation
 
     @property
     def is_compiled(self) -> bool:
@@ -98,6 +103,11 @@ class Attack(Component):
     def needs_exact_cam(self) -> bool:
         """Whether the victim must have an exact CAM."""
         return False
+
+    @property
+    def attacked_interpretation(self) -> RobustSettings | None:
+        """The robust interpretation that its result must satisfy; None for an attack that knows of none."""
+        return None
 
     @property
     def uses_train_images(self) -> bool:
@@ -176,6 +186,11 @@ class BoundAttack(nn.Module):
         for role, is_given in given.items():
             if role in attack.roles and not is_given:
                 raise UserError(f"{attack.name} needs {role}, and there is none.", f"Give {role}.")
+        if attack.attacked_interpretation is not None and models.interpretation is None:
+            raise UserError(
+                f"{attack.name} attacks a robust interpretation, and there is none.",
+                "Give AttackModels the interpretation, or let StudyContext.bind do it.",
+            )
         if any(tensor.is_inference() for tensor in (*models.parameters(), *models.buffers())):
             raise UserError(
                 "A network of the attack was made in torch.inference_mode, and can have no gradients.",

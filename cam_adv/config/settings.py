@@ -12,7 +12,7 @@ from cam_adv.errors import UserError
 from cam_adv.schema.component import built
 from cam_adv.schema.run import RunSettings
 from cam_adv.schema.selection import GENERATED, SelectionSettings
-from cam_adv.studies.base import Study
+from cam_adv.studies.base import Study, planned_interpretations
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +123,38 @@ class Settings(RunSettings):
                 f"figures=later, but the results of study={self.study.name} are not enough to draw its figures from.",
                 "Use figures=true or figures=false.",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _attributions_are_made(self) -> "Settings":
+        made = self.study.planned_attributions(self)
+        if left_out := [name for name in self.attribution if f"attribution.{name}" not in made]:
+            raise UserError(
+                f"attribution={left_out[0]} explains the images of study=attack, but the study is {self.study.name}.",
+                "Use study=attack, or leave attribution out.",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _explaining_victims_are_independent(self) -> "Settings":
+        victim = self.model.victim
+        for path, interpretation in planned_interpretations(self.study, self, self.attack).items():
+            seeds = interpretation.victims
+            if victim.training is None:
+                raise UserError(
+                    f"{path} needs independent victims of other seeds, but this victim comes trained.",
+                    "Give it a model.victim.training, or leave the robust interpretation out.",
+                )
+            if victim.seed in seeds:
+                raise UserError(
+                    f"{path}.victims={seeds} has the seed of the victim itself, which would confirm its own answer.",
+                    f"Leave {victim.seed} out, or change model.victim.seed.",
+                )
+            if len(set(seeds)) < len(seeds):
+                raise UserError(
+                    f"{path}.victims={seeds} names a seed twice, which would count one victim as two.",
+                    "Name each seed once.",
+                )
         return self
 
     @model_validator(mode="after")

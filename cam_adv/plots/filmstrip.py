@@ -137,7 +137,7 @@ def show_cam(axes: Axes, image: Tensor, cam: Tensor, scale: float) -> tuple[Axes
     """
     axes.set(xticks=[], yticks=[])
     dimmed, upsampled = cam_pixels(image, cam)
-    return axes.imshow(dimmed, **GRAY_SCALE), axes.imshow(upsampled, **_cam_style(scale))
+    return axes.imshow(dimmed, **GRAY_SCALE), axes.imshow(upsampled, **cam_style(scale))
 
 
 def outline(axes: Axes, frame: Frame) -> None:
@@ -208,7 +208,7 @@ def filmstrip_figure(
         if frame.cam is not None:
             dimmed, upsampled = cam_pixels(frame.image, frame.cam)
             place_image(axes, dimmed, boxes[-1], **GRAY_SCALE)
-            overlay = place_image(axes, upsampled, boxes[-1], **_cam_style(scale))
+            overlay = place_image(axes, upsampled, boxes[-1], **cam_style(scale))
             place_frame(axes, boxes[-1], **_outline_style(frame))
     if cams:
         bar = ((row_end + 0.08) / width, 1 - boxes[-1].bottom / height, 0.07 / width, panel_height / height)
@@ -223,7 +223,7 @@ def filmstrip_figure(
     return figure
 
 
-def _cam_style(scale: float) -> dict[str, Any]:
+def cam_style(scale: float) -> dict[str, Any]:
     """How `imshow` draws a CAM on [-scale, scale], over its image."""
     return {"cmap": "RdBu_r", "vmin": -scale, "vmax": scale, "alpha": 0.7}
 

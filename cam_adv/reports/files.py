@@ -95,11 +95,14 @@ def write_results(
     write_atomically(path, csv_text(rows))
 
 
-def write_attack(evaluation: AttackEvaluation, index: Tensor, path: Path) -> None:
+def write_attack(
+    evaluation: AttackEvaluation, index: Tensor, path: Path, explanations: Mapping[str, Tensor] | None = None
+) -> None:
     """Write all tensors of the attack, failures included; names without a suffix are of x'.
 
     Args:
         index: of the images in the test set, or of the samples, `(N,)`.
+        explanations: further tensors by their names.
     """
     tensors = evaluation.result.tensors() | {
         "z0": evaluation.on_x.codes,
@@ -123,4 +126,4 @@ def write_attack(evaluation: AttackEvaluation, index: Tensor, path: Path) -> Non
         tensors |= {"cam_x": evaluation.on_x.cam, "cam_x_adv": evaluation.on_x_adv.cam}
     if evaluation.start_image is not None and evaluation.generated is not None:
         tensors |= {"start_image": evaluation.start_image, "generated": evaluation.generated}
-    save_tensors(tensors, path)
+    save_tensors(tensors | dict(explanations or {}), path)

@@ -7,6 +7,7 @@ from typing import ClassVar
 from cam_adv.attacks.base import Attack, Role
 from cam_adv.data.splits import ImageSplits
 from cam_adv.errors import UserError
+from cam_adv.schema.attribution import AnyAttribution, RobustSettings
 from cam_adv.schema.component import Component
 from cam_adv.schema.fields import Name
 from cam_adv.schema.run import RunSettings
@@ -44,6 +45,10 @@ class Study(Component):
         """The attacks that it may run, by their paths in the config."""
         return {}
 
+    def planned_attributions(self, settings: RunSettings) -> Mapping[str, AnyAttribution]:
+        """The explanations that it makes, by their paths in the config."""
+        return {}
+
     def check(self, settings: RunSettings, attack: Attack) -> None:
         """Refuse what the config alone shows to be impossible.
 
@@ -78,6 +83,23 @@ class Study(Component):
         Returns:
             What a search over settings would maximise; None where there is no such figure.
         """
+
+
+def planned_interpretations(study: Study, settings: RunSettings, attack: Attack) -> dict[str, RobustSettings]:
+    """The robust interpretations that a study makes, and those that its attacks know of, by their paths.
+
+    Args:
+        attack: that of the config.
+    """
+    made = {
+        path: one for path, one in study.planned_attributions(settings).items() if isinstance(one, RobustSettings)
+    }
+    attacked = {
+        f"{path}.interpretation": one.attacked_interpretation
+        for path, one in study.planned_attacks(attack).items()
+        if one.attacked_interpretation is not None
+    }
+    return made | attacked
 
 
 def roles_of(attacks: Iterable[Attack]) -> frozenset[Role]:

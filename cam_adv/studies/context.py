@@ -14,9 +14,11 @@ from cam_adv.attacks.base import Attack, AttackModels, BoundAttack
 from cam_adv.attacks.result import AttackResult
 from cam_adv.attacks.runner import run_attack
 from cam_adv.attributions.layer_target import LayerTarget
+from cam_adv.attributions.robust import RobustInterpretation
 from cam_adv.data.pixels import to_unit_range
 from cam_adv.data.selection import Selection
 from cam_adv.data.splits import ImageSplits, LabelledImages
+from cam_adv.errors import UserError
 from cam_adv.metrics.active_latents import collapse_warning, count_active_latents
 from cam_adv.metrics.evaluator import Evaluator
 from cam_adv.models.generators.base import Generator
@@ -27,6 +29,7 @@ from cam_adv.plots.drawing import Drawing
 from cam_adv.runtime.atomic_files import write_json
 from cam_adv.runtime.devices import main_device
 from cam_adv.runtime.run_dir import BATCHES
+from cam_adv.schema.attribution import RobustSettings
 from cam_adv.schema.run import RunSettings
 from cam_adv.training.model_zoo import ModelHandle, ModelSet, ModelZoo
 
@@ -61,6 +64,7 @@ class StudyContext:
     folder: Path
     overrides: Mapping[str, Any] = field(default_factory=dict)
     further_models: Mapping[str, ModelHandle] = field(default_factory=dict)
+    explaining_victims: Mapping[int, ModelHandle] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -100,7 +104,7 @@ class StudyContext:
 
     def prepare(self) -> list[ModelHandle]:
         """Load or train all models; which they are."""
-        models = [*self.models.all(), *self.further_models.values()]
+        models = [*self.models.all(), *self.further_models.values(), *self.explaining_victims.values()]
         self.zoo.prepare(models, self.settings.retrain)
         return models
 
@@ -127,6 +131,7 @@ class StudyContext:
             self.surrogates if "surrogates" in attack.roles else [],
             self.splits.validation,  # they trained neither the generator nor the judge
             self.splits.train,
+            None if (known := attack.attacked_interpretation) is None else self.interpretation(known, victim),
         )
         return BoundAttack(attack, models, self.settings.seed)
 
@@ -156,6 +161,35 @@ class StudyContext:
         """
         images = one_of_each_class(self.splits.test).to(self.device)
         return LayerTarget.with_exact_cam(self._checked(victim), images)
+
+    @torch.inference_mode(False)
+    def interpretation(
+        self, settings: RobustSettings | None = None, victim: nn.Module | None = None
+    ) -> RobustInterpretation:
+        """A robust interpretation of a victim, the study's where None, fitted on validation images.
+
+        Args:
+            settings: those of the config (`attribution=robust`) where None; its victims are in `explaining_victims`.
+
+        Raises:
+            UserError: the config has none; or there are too few validation images.
+        """
+        settings = settings or next(
+            (one for one in self.settings.attribution.values() if isinstance(one, RobustSettings)), None
+        )
+        if settings is None:
+            raise UserError("The config has no robust interpretation.", "Load it with attribution=robust.")
+        interpretation = RobustInterpretation(
+            [self.network(self.explaining_victims[seed]) for seed in settings.victims],
+            self.generator,
+            one_of_each_class(self.splits.test).to(self.device),
+            samples=settings.samples,
+            spread=settings.spread,
+            level=settings.level,
+            seed=settings.seed,
+        )
+        validation = self.splits.validation
+        return interpretation.fit(validation[self.correct(validation, victim)])
 
     def no_claim(self) -> str:
         """The end of a study's heading where the generator's posterior has collapsed, after a sentence; else ""."""

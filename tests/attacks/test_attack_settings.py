@@ -24,6 +24,7 @@ CLASSES: dict[str, type[Attack]] = {
     "type1_fast": LatentAttack,
     "type1_latent": LatentAttack,
     "type1_photographs": LatentAttack,
+    "type1_robust": LatentAttack,
     "type2_latent": LatentAttack,
     "tang2018": LatentAttack,
     "transition": LatentAttack,
@@ -68,7 +69,7 @@ def test_type1_and_its_like_alone_have_a_residual_and_type1_latent_is_type1_with
     attacks = {name: CLASSES[name](**arguments(name)) for name, kind in CLASSES.items() if kind is LatentAttack}
     sizes = {name: attack.residual.eps for name, attack in attacks.items() if isinstance(attack, LatentAttack)}
     assert sizes == {
-        "type1": 1.0, "type1_cam": 1.0, "type1_fast": 1.0, "type1_photographs": 1.5,
+        "type1": 1.0, "type1_cam": 1.0, "type1_fast": 1.0, "type1_photographs": 1.5, "type1_robust": 1.0,
         "type1_latent": 0, "type2_latent": 0, "tang2018": 0, "transition": 0,
     }  # fmt: skip
     without = _shipped("type1") | {"name": "type1_latent", "residual": _shipped("type1")["residual"] | {"eps": 0.0}}
@@ -130,6 +131,9 @@ REFUSED = [
     ("type1", "attack.penalty=none"),
     ("type1", "attack.penalty._target_=cam_adv.attacks.latent.penalty.Nothing"),
     ("type1", "+attack.penalty.slope=1"),
+    ("type1_robust", "attack.interpretation.samples=0"),
+    ("type1_robust", "attack.interpretation.level=1"),
+    ("type1_robust", "attack.interpretation.victims=[]"),
     ("type2_latent", "attack.init=[real_image]"),
     ("type2_latent", "attack.init=[mean,mean]"),
     ("type2_latent", "attack.weights.cam=1"),

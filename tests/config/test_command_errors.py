@@ -64,7 +64,7 @@ def test_unusable_override_is_refused_with_a_remedy(override: str, what: str, re
         (
             ["study.images=3"],
             "Choose study=adversarial_training, study=attack_comparison, study=explanation_reliability, "
-            "study=judge_agreement or study=min_perturbation, which have it.",
+            "study=judge_agreement, study=min_perturbation or study=robust_explanation, which have it.",
         ),
     ],
 )

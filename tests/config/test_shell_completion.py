@@ -17,7 +17,10 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "completions"),
     [
-        ("cam-adv attack=type1_", {f"attack=type1_{end}" for end in ("cam", "fast", "latent", "photographs")}),
+        (
+            "cam-adv attack=type1_",
+            {f"attack=type1_{end}" for end in ("cam", "fast", "latent", "photographs", "robust")},
+        ),
         ("cam-adv -m model/victim=gap", {f"model/victim=gap_cnn{end}" for end in ("", "_deep", "_tiny")}),
         ("cam-adv attack=type1_cam attack.weights.ca", {"attack.weights.cam="}),
         ("cam-adv study=attack_c", {"study=attack_comparison"}),

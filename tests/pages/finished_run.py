@@ -82,7 +82,11 @@ def make_run(
         "judge_reads": reads,
     }
     if abstained:
-        tensors["abstained_x_adv"] = torch.tensor([False, True, False, False, False, False])
+        for suffix, images in (("x", walk[:, 0]), ("x_adv", walk[:, -1])):
+            shown = {name: images.clone() for name in ("as_y", "as_target")}
+            shown |= {"robust": images.mean(dim=1), "abstained": torch.zeros(ROWS, dtype=torch.bool)}
+            tensors |= {f"{name}_{suffix}": value for name, value in shown.items()}
+        tensors["abstained_x_adv"][1] = True
     folder.mkdir()
     save_file({name: value.contiguous() for name, value in tensors.items()}, folder / "attack.safetensors")
     FigureData(

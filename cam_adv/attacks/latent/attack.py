@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from cam_adv.attacks.base import Attack, AttackModels, Role, StepCallback
 from cam_adv.attacks.latent.cam_constraint import CAMConstraint
 from cam_adv.attacks.latent.initializers import RealImageInitializer
+from cam_adv.attacks.latent.interpretation_constraint import InterpretationConstraint
 from cam_adv.attacks.latent.latent_density import LatentDensity
-from cam_adv.attacks.latent.objective import LossWeights, Terms, evaluate
+from cam_adv.attacks.latent.objective import ExplanationConstraint, LossWeights, Terms, evaluate
 from cam_adv.attacks.latent.optimizer import OptimizationTrace, optimize_codes
 from cam_adv.attacks.latent.pace import pace_on
 from cam_adv.attacks.latent.search_space import ResidualSettings, SearchSpace
@@ -24,6 +25,7 @@ from cam_adv.attacks.result import AttackResult
 from cam_adv.errors import UserError
 from cam_adv.models.generators.base import Generator, Posterior
 from cam_adv.models.surrogates import GeneratorClassifier
+from cam_adv.schema.attribution import RobustSettings
 from cam_adv.schema.fields import Count, Index, NotNegative, Positive, Share, StrictModel, Target
 
 
@@ -78,6 +80,8 @@ class LatentAttack(Attack):
     restart_below_prob: the next start is tried where the score is below the log of this.
     cuda_graphs: on a GPU, repeat steps as recorded CUDA graphs (`RecordedSteps`), unless networks are compiled.
     weights: of the terms of the objective.
+    interpretation: the robust interpretation, as the attacker knows it, that must not abstain on x', and whose map
+        must stay as on x; None: no such constraint.
     penalty: the schedule of the multiplier k; see `cam_adv.attacks.latent.penalty`.
     """
 
@@ -98,6 +102,7 @@ class LatentAttack(Attack):
     latent_noise: LatentNoise
     views: ProxyAugmentation
     penalty: Target
+    interpretation: RobustSettings | None = None
 
     @property
     def roles(self) -> frozenset[Role]:
@@ -108,7 +113,12 @@ class LatentAttack(Attack):
     @property
     def needs_exact_cam(self) -> bool:
         """See `Attack.needs_exact_cam`."""
-        return self.weights.cam > 0
+        return self.weights.cam > 0 or self.interpretation is not None
+
+    @property
+    def attacked_interpretation(self) -> RobustSettings | None:
+        """See `Attack.attacked_interpretation`."""
+        return self.interpretation
 
     @property
     def uses_train_images(self) -> bool:
@@ -189,7 +199,7 @@ class LatentAttack(Attack):
         with torch.no_grad():
             encoded = generator.invert(x)
             posterior = Posterior(encoded.mean.to(x.dtype), encoded.std.to(x.dtype))
-        cam_constraint = CAMConstraint.of(models.victim, x, victim_label) if self.needs_exact_cam else None
+        constraint = self._constraint(models, x, victim_label, perceived_label)
         proxies, penalty = self._proxies(models), instantiate(self.penalty)
         space = SearchSpace(posterior.mean.shape[1], tuple(x.shape[1:]), self.strength, self.residual)
         rows = torch.arange(len(x), device=x.device)
@@ -208,7 +218,7 @@ class LatentAttack(Attack):
                 Posterior(mean, std),
                 *labels,
                 prepared.density if self.weights.density > 0 else None,
-                None if cam_constraint is None else cam_constraint.rows(rows),
+                None if constraint is None else constraint.rows(rows),
                 seed,
             )
             trace = optimize_codes(
@@ -248,6 +258,17 @@ class LatentAttack(Attack):
     def _proxies(self, models: AttackModels) -> Sequence[nn.Module]:
         return [*models.surrogates, GeneratorClassifier(_generator(models))] if self.uses_proxies else []
 
+    def _constraint(
+        self, models: AttackModels, x: Tensor, victim_label: Tensor, perceived_label: Tensor
+    ) -> ExplanationConstraint | None:
+        """What the attack keeps of the explanations of x, if anything."""
+        if self.interpretation is not None:
+            assert models.interpretation is not None  # `BoundAttack` has made sure of it
+            return InterpretationConstraint.of(
+                models.interpretation, self.confidence, x, victim_label, perceived_label
+            )
+        return CAMConstraint.of(models.victim, x, victim_label) if self.weights.cam > 0 else None
+
     def _start(
         self,
         number: int,
@@ -278,6 +299,12 @@ class LatentAttack(Attack):
                 f"attack.init={self.init}, but {self.name} is a Type II attack, which keeps its image and starts at "
                 "that image's own code.",
                 "Set attack.init to [mean].",
+            )
+        if self.interpretation is not None:
+            raise UserError(
+                f"attack.interpretation is that of the class that the victim keeps, but {self.name} is a Type II "
+                "attack, under which the victim keeps no class.",
+                "Use attack.interpretation=null, or attack=type1_robust.",
             )
         if self.needs_exact_cam:
             raise UserError(
@@ -313,12 +340,12 @@ class LatentObjective:
         victim_label: Tensor,
         perceived_label: Tensor,
         density: LatentDensity | None,
-        cam_constraint: CAMConstraint | None,
+        constraint: ExplanationConstraint | None,
         seed: int,
     ) -> None:
         """All tensors have N rows, one for each sample."""
         self.attack, self.models, self.proxies, self.space = attack, models, proxies, space
-        self.std, self.density, self.cam_constraint = posterior.std, density, cam_constraint
+        self.std, self.density, self.constraint = posterior.std, density, constraint
         self.victim_label, self.perceived_label = victim_label, perceived_label
         samples, shift = attack.latent_noise.samples, attack.views.shift
         self.draws = StepDraws(seed, attack.steps, samples, space.latent_size, space.image_shape, shift)
@@ -348,7 +375,7 @@ class LatentObjective:
             draws.eps,
             lambda images: random_shift_and_noise(images, views.noise, draws),
             self.density,
-            None if self.cam_constraint is None else self.cam_constraint.rows(rows),
+            None if self.constraint is None else self.constraint.rows(rows),
         )
         latest = self.proxy_log_probs[rows]
         for column, number in enumerate(self.queried or [0]):

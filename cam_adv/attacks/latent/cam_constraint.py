@@ -43,12 +43,17 @@ class CAMConstraint:
     def logits_and_change(self, victim: nn.Module, images: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """The victim's logits `(N, K)`, and the change of its CAMs since x, `(N,)`.
 
-        The change is 1 − the centred cosine similarity, in [0, 2], and 1 where a map is constant. Logits and change
-        come from one forward pass, and both have gradients with respect to the images.
+        See `map_change`. Logits and change come from one forward pass, and both have gradients with respect to the
+        images.
         """
         logits, maps = _logits_and_maps(self.head, victim, images, y)
-        now, before = (part.flatten(1) - part.mean(dim=(1, 2)).unsqueeze(1) for part in (maps, self.maps))
-        return logits, 1 - cosine_similarity(now, before, dim=1)
+        return logits, map_change(maps, self.maps)
+
+
+def map_change(maps: Tensor, before: Tensor) -> Tensor:
+    """1 − the centred cosine similarity of maps `(N, h, w)` to those before, `(N,)`; 1 where one is constant."""
+    now, then = (part.flatten(1) - part.mean(dim=(1, 2)).unsqueeze(1) for part in (maps, before))
+    return 1 - cosine_similarity(now, then, dim=1)
 
 
 def _logits_and_maps(head: CAMHead, victim: nn.Module, images: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,16 +2,28 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cam_adv.attacks.latent.cam_constraint import CAMConstraint
 from cam_adv.attacks.latent.latent_density import LatentDensity
 from cam_adv.attacks.latent.penalty import log_odds_of
 from cam_adv.models.generators.base import Generator
 from cam_adv.schema.fields import NotNegative, StrictModel
+
+
+class ExplanationConstraint(Protocol):
+    """What an explanation of each x must remain: `CAMConstraint`, or `InterpretationConstraint`."""
+
+    def rows(self, chosen: Tensor) -> Self:
+        """The constraint of some of the samples, by their indices `(n,)`."""
+        ...
+
+    def logits_and_change(self, victim: nn.Module, images: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits `(N, K)` by which the victim's criterion is decided, and the change of the map since x, `(N,)`."""
+        ...
 
 
 class LossWeights(StrictModel):
@@ -22,7 +34,8 @@ class LossWeights(StrictModel):
     discriminator: of BCE(D(z), 1): the discriminator must take the code for a sample of the prior.
     density: of the nats by which z is less likely than the median code of real images of y'; see `LatentDensity`.
     norm: of ‖z‖₂: the code must not go where the discriminator was not trained.
-    cam: of 1 − the centred cosine similarity of CAM_y(G(z)) and CAM_y(x); 0: no CAM is computed.
+    cam: of 1 − the centred cosine similarity of CAM_y(G(z)) and CAM_y(x), or of an interpretation's averaged maps; 0:
+        no CAM is computed.
     """
 
     f2: NotNegative
@@ -39,14 +52,14 @@ class Terms:
 
     y stands for the victim's label and y' for the perceived label, as in a Type I attack.
 
-    log_odds: the victim's log-odds of y.
+    log_odds: the victim's log-odds of y; see `InterpretationConstraint` for an attack on an interpretation.
     f2: J_2.
     surrogates: mean cross-entropy against y' of the queried proxies.
     discriminator: BCE(D(z), 1).
     norm: ‖z‖₂.
     proxy_log_probs: `(N, P)`, the latest log-probabilities of y' of the P proxies, or of f2 without proxies.
     density: nats by which z is less likely than the median code of y'; None without this term.
-    cam: change of the victim's CAM of y since x, in [0, 2]; None without a constraint on the CAM.
+    cam: change of the constrained map since x, in [0, 2]; None without a constraint on an explanation.
     """
 
     log_odds: Tensor
@@ -106,7 +119,7 @@ def evaluate(
     eps: Tensor,
     view: Callable[[Tensor], Tensor] = lambda images: images,
     density: LatentDensity | None = None,
-    cam_constraint: CAMConstraint | None = None,
+    constraint: ExplanationConstraint | None = None,
 ) -> Terms:
     """All terms at codes z, in the dtype of z even if the networks compute in mixed precision.
 
@@ -122,7 +135,7 @@ def evaluate(
         eps: standard normal draws `(S, D)`, shared by the samples so that no sample depends on the batch.
         view: augmentation of the images `(N, C, H, W)` for the proxies; the victim gets them unchanged.
         density: of real codes, if the attack keeps its codes near them.
-        cam_constraint: the victim's CAM of the images x, if the attack constrains it.
+        constraint: on an explanation, if the attack keeps it as it is for the images x.
     """
     neighbours = codes.unsqueeze(1) + std.unsqueeze(1) * eps.unsqueeze(0)
     f2_log_probs = _log_prob(
@@ -131,10 +144,10 @@ def evaluate(
     f2 = f2_log_probs.unflatten(0, (len(codes), len(eps))).mean(dim=1)
     views = view(images)
     log_probs = torch.stack([_log_prob(proxy(views).to(codes.dtype), perceived_label) for proxy in proxies] or [f2])
-    if cam_constraint is None:
+    if constraint is None:
         logits, cam = victim(images), None
     else:
-        logits, cam = cam_constraint.logits_and_change(victim, images, victim_label)
+        logits, cam = constraint.logits_and_change(victim, images, victim_label)
         cam = cam.to(codes.dtype)
     return Terms(
         log_odds=log_odds_of(logits.to(codes.dtype), victim_label),

@@ -12,6 +12,7 @@ from cam_adv.plots.attack_frames import draw_trace
 from cam_adv.plots.curves import TrainingCurves, terms_figure, training_figure
 from cam_adv.plots.drawing import Drawing
 from cam_adv.plots.image_grid import image_grid_figure
+from cam_adv.plots.interpretation import ShownExplanation, interpretation_figure
 from cam_adv.plots.matrix import matrix_figure
 from cam_adv.plots.save import save_figure
 from cam_adv.reports.events import write_figure_events
@@ -19,6 +20,7 @@ from cam_adv.studies.attack.finished_attack import FinishedAttack
 from cam_adv.studies.attack.page import write_report
 
 PAIRS_IN_GRID = 64
+EXPLAINED_PAIRS = 24
 
 
 def draw_run(run: FinishedAttack, drawing: Drawing) -> None:
@@ -34,6 +36,9 @@ def draw_run(run: FinishedAttack, drawing: Drawing) -> None:
                 shutil.copyfile(animation, run.folder / "trajectory.gif")
     with drawing.attempt("pairs.png"):
         draw_pairs(run, figures / "pairs.png")
+    if run.explained is not None:
+        with drawing.attempt("interpretation.png"):
+            draw_interpretation(run, *run.explained, figures / "interpretation.png")
     if run.data.every_pair:
         with drawing.attempt("matrix.png"):
             draw_success_matrix(run, figures / "matrix.png")
@@ -73,6 +78,14 @@ def draw_pairs(run: FinishedAttack, path: Path) -> None:
         ),
         path,
     )
+
+
+def draw_interpretation(run: FinishedAttack, x: ShownExplanation, x_adv: ShownExplanation, path: Path) -> None:
+    """Draw the robust interpretation of x and x' at evenly spaced rows of the results."""
+    rows = torch.tensor(evenly_spaced(len(run.result) - 1, EXPLAINED_PAIRS))
+    shown = [ShownExplanation(**{name: value[rows] for name, value in vars(one).items()}) for one in (x, x_adv)]
+    labels = run.result.y[rows], run.result.target[rows]
+    save_figure(interpretation_figure(shown[0], shown[1], *labels, run.class_names), path)
 
 
 def draw_success_matrix(run: FinishedAttack, path: Path) -> None:

@@ -15,8 +15,10 @@ from cam_adv.errors import UserError
 from cam_adv.metrics.evaluation import SAMPLE
 from cam_adv.plots.curves import TrainingCurves
 from cam_adv.plots.filmstrip import Frame
+from cam_adv.plots.interpretation import ShownExplanation
 from cam_adv.runtime.tensor_files import load_metadata, load_tensors, save_tensors
 from cam_adv.schema.fields import Kind
+from cam_adv.studies.attack.explanations import shown_explanations
 from cam_adv.studies.attack.walks import Walks
 
 ATTACK = "attack.safetensors"
@@ -111,9 +113,9 @@ class FinishedAttack:
     accuracy: of the networks on test images, by their names.
     index: of the images in the test set, or of the samples, `(N,)`.
     victim_probs, judge_probs: for x', `(N, K)`. judge_reads: in x', `(N,)`.
-    abstained: whether the robust interpretation abstains on x', `(N,)` bool; None where it was not asked.
     generated: G(z), `(N, C, H, W)`; None for an attack without codes.
     summary: the content of `summary.json`.
+    explained: what a robust interpretation shows of x and of x'; None of a run without one.
     """
 
     folder: Path
@@ -126,9 +128,9 @@ class FinishedAttack:
     victim_probs: Tensor
     judge_probs: Tensor
     judge_reads: Tensor
-    abstained: Tensor | None
     generated: Tensor | None
     summary: Mapping[str, Any]
+    explained: tuple[ShownExplanation, ShownExplanation] | None
     data: FigureData
 
     @classmethod
@@ -152,9 +154,9 @@ class FinishedAttack:
                 tensors["victim_probs"],
                 tensors["judge_probs"],
                 tensors["judge_reads"],
-                tensors.get("abstained_x_adv"),
                 tensors.get("generated"),
                 summary,
+                shown_explanations(tensors),
                 data,
             )
         except FileNotFoundError as error:

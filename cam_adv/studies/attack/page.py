@@ -106,8 +106,9 @@ def _content(run: FinishedAttack, confidence: float | None) -> dict[str, Any]:
         "step": (result.steps[rows] - result.start[rows] * run.data.steps).tolist(),
         "change": _rounded((result.x_adv - result.x)[rows].flatten(1).norm(dim=1)),
     }
-    if run.abstained is not None:
-        columns["abstains"] = run.abstained[rows].tolist()
+    if run.explained is not None:
+        of_x_adv = run.explained[1]
+        columns["abstains"] = of_x_adv.abstained[rows].tolist()
     columns["walk"] = [_walk(run, number) for number in range(len(walks))]
     pictures, last = walks.images, torch.arange(len(walks))
     return {

@@ -28,9 +28,11 @@ from cam_adv.reports.hparams import hyperparameters
 from cam_adv.reports.terminal import print_attack
 from cam_adv.reports.training_losses import training_losses
 from cam_adv.runtime.quoting import written
+from cam_adv.schema.attribution import AnyAttribution, RobustSettings
 from cam_adv.schema.fields import Count
 from cam_adv.schema.run import RunSettings
 from cam_adv.schema.selection import GENERATED
+from cam_adv.studies.attack.explanations import abstention_shares, explain_result
 from cam_adv.studies.attack.figures import draw_run
 from cam_adv.studies.attack.finished_attack import ATTACK, FIGURES, SUMMARY, Example, FigureData, FinishedAttack
 from cam_adv.studies.attack.preconditions import Preconditions, PreconditionSettings
@@ -68,9 +70,24 @@ class AttackStudy(Study):
         """See `Study.planned_attacks`."""
         return {"attack": attack}
 
+    def planned_attributions(self, settings: RunSettings) -> Mapping[str, AnyAttribution]:
+        """See `Study.planned_attributions`."""
+        return {f"attribution.{name}": one for name, one in settings.attribution.items()}
+
     def check(self, settings: RunSettings, attack: Attack) -> None:
         """See `Study.check`."""
         target = settings.selection.target
+        if "cam" in settings.attribution:
+            raise UserError(
+                "attribution=cam adds nothing: attack.safetensors of every run has the CAM of every class.",
+                "Leave cam out of attribution.",
+            )
+        if sum(isinstance(one, RobustSettings) for one in settings.attribution.values()) > 1:
+            raise UserError(
+                f"attribution={list(settings.attribution)} has several robust interpretations, but abstained_x is of "
+                "one.",
+                "Keep one of them.",
+            )
         if settings.selection.source == GENERATED:
             _check_attack_of_samples(attack)
         if not attack.targeted and target != "random":
@@ -146,7 +163,9 @@ class AttackStudy(Study):
             **{f"from_{start}": count for start, count in count_starts(result.start, attack.start_names).items()},
         }
         names, folder = splits.class_names, context.folder
-        write_attack(evaluation, selection.index, folder / ATTACK)
+        explanations = explain_result(context, result)
+        figures |= abstention_shares(explanations)
+        write_attack(evaluation, selection.index, folder / ATTACK, explanations)
         write_results(evaluation, selection.index, attack.start_names, names, folder / "results.csv")
         about = {"kind": attack.kind, "class_names": list(names), "warnings": warnings}
         summary = about | figures | rates_to_json(rates)
@@ -263,5 +282,5 @@ def _check_attack_of_samples(attack: Attack) -> None:
         raise UserError(
             f"attack={attack.name} keeps the map of y as it is on an image of y, but with selection.source=generated "
             "there is none.",
-            "Set attack.weights.cam to 0, or leave selection.source out.",
+            "Use attack=type1, or leave selection.source out.",
         )

@@ -5,14 +5,8 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from cam_adv.errors import UserError
+from cam_adv.schema.attribution import AttributionSettings
 from cam_adv.schema.fields import Count, Integer, Key, Positive, Seed, Share, StrictModel, Target
-
-
-class AttributionSettings(StrictModel):
-    """`method` is a partial function `(LayerTarget, images, y, target)` → raw maps `(N, h, w)`."""
-
-    name: Key
-    method: Target
 
 
 class ControlSettings(StrictModel):

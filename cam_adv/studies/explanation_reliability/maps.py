@@ -9,7 +9,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from cam_adv.attributions.layer_target import LayerTarget
 from cam_adv.models.predictions import batch_size
-from cam_adv.studies.explanation_reliability.config import AttributionSettings
+from cam_adv.schema.attribution import AttributionSettings
 
 COARSE_SIDE = 7
 """Largest side of downsampled maps: that of the exact CAM of a 28×28 image."""

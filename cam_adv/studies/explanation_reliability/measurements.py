@@ -12,6 +12,7 @@ from cam_adv.data.pixels import to_unit_range
 from cam_adv.models.predictions import batched_apply
 from cam_adv.runtime.progress import track
 from cam_adv.runtime.tensor_files import load_tensors, save_tensors
+from cam_adv.schema.attribution import AttributionSettings
 from cam_adv.studies.explanation_reliability.attack_pairs import ADVERSARIAL, AttackPairs
 from cam_adv.studies.explanation_reliability.concealment import (
     N_PERMUTATIONS,
@@ -20,7 +21,7 @@ from cam_adv.studies.explanation_reliability.concealment import (
     detector_auc_contributions,
     match_pairs,
 )
-from cam_adv.studies.explanation_reliability.config import AttributionSettings, ReliabilityConfig
+from cam_adv.studies.explanation_reliability.config import ReliabilityConfig
 from cam_adv.studies.explanation_reliability.faithfulness import advantages
 from cam_adv.studies.explanation_reliability.instability import map_dissimilarity, other_measures
 from cam_adv.studies.explanation_reliability.maps import make_maps, mean_map, random_map

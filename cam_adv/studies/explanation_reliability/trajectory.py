@@ -10,7 +10,7 @@ from cam_adv.attacks.result import AttackResult
 from cam_adv.attributions.layer_target import LayerTarget
 from cam_adv.metrics.evaluator import Evaluator
 from cam_adv.plots.attack_frames import latent_path_frames
-from cam_adv.studies.explanation_reliability.config import AttributionSettings
+from cam_adv.schema.attribution import AttributionSettings
 from cam_adv.studies.explanation_reliability.instability import map_dissimilarity
 from cam_adv.studies.explanation_reliability.maps import make_maps
 

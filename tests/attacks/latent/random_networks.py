@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from cam_adv.attacks.base import AttackModels, BoundAttack
 from cam_adv.attacks.latent.attack import LatentAttack
+from cam_adv.attributions.robust import RobustInterpretation
 from cam_adv.data.splits import LabelledImages
+from cam_adv.models.generators.base import Generator
 from cam_adv.models.generators.svae import SVAE
 from cam_adv.models.victims import GapCNN, LeNet
 from cam_adv.schema.component import make_component
@@ -57,8 +59,17 @@ def images(dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(1)).to(dtype)
 
 
+def interpretation(generator: Generator, dtype: torch.dtype = torch.float64) -> RobustInterpretation:
+    """A robust interpretation by two other victims."""
+    torch.manual_seed(5)
+    victims = [GapCNN(1, 4, (4, 4, 8)).to(dtype).eval() for _ in range(2)]
+    made = RobustInterpretation(victims, generator, images(dtype), samples=2, spread=1.0, level=0.1, seed=0)
+    return made.fit(real_images(dtype))
+
+
 def bind(attack: LatentAttack, dtype: torch.dtype = torch.float64, seed: int = 0) -> BoundAttack:
     """The attack with these networks and images."""
     victim, generator, surrogates = networks(dtype)
-    models = AttackModels(victim, generator, surrogates, real_images(dtype), train_images(dtype))
+    known = None if attack.interpretation is None else interpretation(generator, dtype)
+    models = AttackModels(victim, generator, surrogates, real_images(dtype), train_images(dtype), known)
     return BoundAttack(attack, models, seed)

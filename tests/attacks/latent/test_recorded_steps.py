@@ -27,6 +27,7 @@ def at_pace(bound: BoundAttack, pace: Pace, monkeypatch: pytest.MonkeyPatch) -> 
         ("type1", {"early_stop_prob": 0.15, "confidence": 0.15, "steps": 40}),
         ("type1", {"init": ["mean", "real_image"], "proxies_per_step": 2, "strength": 0.5}),
         ("type1_cam", {}),
+        ("type1_robust", {}),
         ("type1_latent", {}),
         ("type2_latent", {}),
         ("tang2018", {}),
@@ -95,7 +96,7 @@ def test_pace_of_a_cpu_has_no_recorder_and_looks_at_each_step() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("name", ["type1", "type1_cam", "type1_latent", "tang2018"])
+@pytest.mark.parametrize("name", ["type1", "type1_cam", "type1_robust", "type1_latent", "tang2018"])
 def test_cuda_graphs_give_what_steps_one_by_one_give(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     recorded = 0
     record = CUDAGraphRecorder.record

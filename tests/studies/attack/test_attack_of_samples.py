@@ -167,7 +167,8 @@ REFUSED = [
         "attack.init=['mean', 'real_image'] from other codes, too",
         "Set attack.init to [mean]",
     ),
-    (["attack=type1_cam"], "attack=type1_cam keeps the map of y", "Set attack.weights.cam to 0"),
+    (["attack=type1_cam"], "attack=type1_cam keeps the map of y", "Use attack=type1, or"),
+    (["attack=type1_robust"], "attack=type1_robust keeps the map of y", "Use attack=type1, or"),
     *(
         ([f"study={study}"], f"study={study} is about images of the dataset", "its number")
         for study in ("attack_comparison", "adversarial_training", "explanation_reliability", "min_perturbation")
