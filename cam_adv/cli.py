@@ -22,7 +22,7 @@ from cam_adv.config.user_configs import add_user_configs, check_config_folders
 from cam_adv.errors import UserError
 from cam_adv.runtime.claimed_folder import remove_empty
 from cam_adv.runtime.run_dir import CONFIG, check_resumable, is_finished, lock
-from cam_adv.runtime.shutdown import describe_os_error, graceful_shutdown
+from cam_adv.runtime.shutdown import describe_os_error, end_at_once_on_interrupt, graceful_shutdown
 from cam_adv.runtime.standard_streams import protect_standard_streams
 from cam_adv.sweep import launchers
 from cam_adv.sweep.callback import Refusal, report_on_exit
@@ -127,8 +127,11 @@ def main() -> None:
     protect_standard_streams()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises to here instead of printing and exiting
     os.environ["MPLBACKEND"] = "agg"  # figures are files; a backend for windows or notebooks may be missing here
-    with graceful_shutdown():
-        _run()
+    try:
+        with graceful_shutdown():
+            _run()
+    finally:
+        end_at_once_on_interrupt()
 
 
 def _run() -> None:

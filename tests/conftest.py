@@ -190,6 +190,7 @@ def run_in_process(overrides: Sequence[str], folder: Path, all_figures: bool = F
     Unless `all_figures`, the figure of the trainings, which takes longest, is left out, and the others are small.
     """
     handlers, out, err = logging.root.handlers[:], StringIO(), StringIO()
+    interrupt = signal.getsignal(signal.SIGINT)
     trainings = figures.draw_trainings if all_figures else lambda folders, path: None
     code: Any = 0
     with (
@@ -206,6 +207,7 @@ def run_in_process(overrides: Sequence[str], folder: Path, all_figures: bool = F
             code = ending.code
         finally:
             logging.root.handlers[:] = handlers  # Hydra's write to the streams that are closed here
+            signal.signal(signal.SIGINT, interrupt)  # the command leaves another for the end of its process
     return CommandResult(code, out.getvalue(), err.getvalue())
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -11,6 +12,10 @@ from types import FrameType
 from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+GRACE = 10.0
+"""Seconds that a command has to end by itself after a signal."""
+
 ERRNO_MESSAGES = {
     errno.ENOSPC: "The disk is full",
     errno.EDQUOT: "The disk quota is used up",
@@ -34,6 +39,10 @@ def graceful_shutdown() -> Iterator[None]:
 
     def handle(number: int, frame: FrameType | None) -> NoReturn:
         received.append(number)
+        if hasattr(signal, "setitimer"):  # Windows has none
+            # The interpreter ignores what is raised in a destructor or a callback, and the command would go on.
+            signal.signal(signal.SIGALRM, lambda *_: os._exit(128 + number))
+            signal.setitimer(signal.ITIMER_REAL, GRACE)
         _exit_on(number)
 
     previous = {number: signal.signal(number, handle) for number in SIGNALS}
@@ -44,8 +53,16 @@ def graceful_shutdown() -> Iterator[None]:
             raise SystemExit(128 + received[0]) from None
         raise
     finally:
+        if received and hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def end_at_once_on_interrupt() -> None:
+    """From now on Ctrl-C ends the process without a traceback: nothing is left but the end of the interpreter."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _exit_on(number: int) -> NoReturn:

@@ -3,6 +3,8 @@
 import errno
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -49,6 +51,37 @@ def test_graceful_shutdown_exits_where_a_library_replaces_system_exit(capsys: py
     assert ending.value.code == 128 + signal.SIGTERM
     assert "told to end (SIGTERM)" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize("end", ["ignored", "finished"])
+def test_signal_ends_a_command_that_ignores_it_and_one_that_is_finished(end: str) -> None:
+    """An exception in a destructor is ignored by the interpreter; after the command there is only its end."""
+    program = """
+import os, signal, sys, time
+from cam_adv.runtime import shutdown
+
+class Destroyed:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+
+shutdown.GRACE = 0.3
+try:
+    with shutdown.graceful_shutdown():
+        if sys.argv[1] == "ignored":
+            Destroyed()
+            time.sleep(60)
+finally:
+    shutdown.end_at_once_on_interrupt()
+os.kill(os.getpid(), signal.SIGINT)
+time.sleep(60)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, end], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == {"ignored": 128 + signal.SIGTERM, "finished": -signal.SIGINT}[end]
+    assert ("told to end (SIGTERM)" in done.stderr) is (end == "ignored")
+    assert "KeyboardInterrupt" not in done.stderr
 
 
 @pytest.mark.parametrize(
