@@ -473,7 +473,8 @@ def pipelines(tiny: list[str]) -> list[Pipeline]:
     """The attack, sweeps of it, and the other studies."""
     sweep = [*tiny, "seed=0,1,2"]
     steps = [f"study.attacks.{name}.steps=6" for name in ("type1", "type2_latent")]
-    trained = ["study.images=20", "study.test_images=8", "study.train.steps=4", *steps]
+    trained = ["type1_images.images=20", "type1_images.refresh_epochs=2", "test_images=8", "train.steps=4"]
+    trained += ["attacks.type1.steps=6", "victims=[0]", "control_victims=[1]", "adversarial_radii=[2]"]
     search = ["batches=4", "samples=4", "search.ddn.steps=10", "search.pgd.steps=5", "search.pgd.bisection_steps=3"]
     reliability = ["victims=[0,1]", "images=4", "n_resamples=100", "trajectories=2", "confidence=0.5"]
     return [
@@ -481,8 +482,8 @@ def pipelines(tiny: list[str]) -> list[Pipeline]:
         Pipeline("sweep", sweep, 3),
         Pipeline("sweep by joblib", [*sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], 3),
         Pipeline("sweep by submitit_local", [*sweep, "hydra/launcher=submitit_local"], 3),
-        _study("attack_comparison", tiny, ["images=5", "n_resamples=100"], steps),
-        _study("adversarial_training", tiny, [], trained),
+        _study("attack_comparison", tiny, ["images=5", "n_resamples=100"], [*steps, "study.control.steps=6"]),
+        _study("adversarial_training", tiny, trained),
         _study("min_perturbation", tiny, ["images=6", *search]),
         _study("explanation_reliability", tiny, reliability),
     ]

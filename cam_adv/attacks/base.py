@@ -156,6 +156,10 @@ class Attack(Component):
             prepared: what `prepare` returned, on the networks' device.
         """
 
+    def with_confidence(self, confidence: float) -> Self:
+        """The same attack that asks another confidence of the victim."""
+        return self.model_copy(update={"confidence": confidence})
+
     def full_trace(self) -> Self:
         """The same attack with every step recorded."""
         return self.model_copy(update={"trace_points": self.steps_per_init + 1})

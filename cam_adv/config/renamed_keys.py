@@ -27,8 +27,14 @@ KEYS = {
     "attack.source": "selection.source",
     "attack.target": "selection.target",
     "dataset.pictures": "dataset.example_pairs",
+    "defence.adversarial_radius": "study.adversarial_radii",
+    "defence.images": "study.type1_images.images",
+    "defence.share": "study.type1_images.share",
     "hardware.placement": "hardware.device",
 }
+
+LISTS = ("study.adversarial_radii",)
+"""Keys whose earlier version had one value instead of a list."""
 
 PARTS = {
     "border_halvings": "border_bisection_steps",
@@ -139,13 +145,14 @@ def _rewritten(override: str) -> str:
         return f"attack={name}" if path == "attack" else f"attack@{path}={name}"
     group, _, path = new.rpartition("@")
     values = VALUES.get(group or path.rpartition(".")[2], {})
-    return f"{sign}{new}{equals}{re.sub('[a-z_]+', lambda word: values.get(word[0], word[0]), value)}"
+    value = re.sub("[a-z_]+", lambda word: values.get(word[0], word[0]), value)
+    return f"{sign}{new}{equals}{f'[{value}]' if new in LISTS and equals else value}"
 
 
 def _new_key(key: str) -> str:
     """A key, or a group with the place where its choice goes, with the present names."""
     group, at, path = key.rpartition("@")
-    first, *others = path.split(".")
+    first, *others = KEYS.get(path, path).split(".")
     if first in STUDIES:
         first = "study"
     if first in ("attack", "study"):

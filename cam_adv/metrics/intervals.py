@@ -93,6 +93,22 @@ def newcombe(after: Rate, before: Rate) -> Interval:
     return Interval(change, change - down, change + up)
 
 
+def mixed_rate(share: float, first: Rate, second: Rate) -> Rate:
+    """The rate among trials of which this share is of the first kind, and the others of the second.
+
+    The interval is that of a weighted sum of two independent rates, by the method of `newcombe`, whose weights are 1
+    and −1 (MOVER, Zou and Donner 2008, Statistics in Medicine 27:1693).
+
+    Args:
+        share: of the first kind, in [0, 1].
+        first, second: with intervals of one level, which the result has, too.
+    """
+    rate = share * first.rate + (1 - share) * second.rate
+    down = math.hypot(share * (first.rate - first.low), (1 - share) * (second.rate - second.low))
+    up = math.hypot(share * (first.high - first.rate), (1 - share) * (second.high - second.rate))
+    return Rate(rate, rate - down, rate + up)
+
+
 def newcombe_paired(both: int, first: int, second: int, neither: int) -> Interval:
     """The second rate less the first, by Newcombe's method 10 for paired proportions.
 

@@ -23,6 +23,7 @@ CLASSES: dict[str, type[Attack]] = {
     "type1_cam": LatentAttack,
     "type1_fast": LatentAttack,
     "type1_latent": LatentAttack,
+    "type1_long": LatentAttack,
     "type1_photographs": LatentAttack,
     "type1_robust": LatentAttack,
     "type2_latent": LatentAttack,
@@ -69,8 +70,8 @@ def test_type1_and_its_like_alone_have_a_residual_and_type1_latent_is_type1_with
     attacks = {name: CLASSES[name](**arguments(name)) for name, kind in CLASSES.items() if kind is LatentAttack}
     sizes = {name: attack.residual.eps for name, attack in attacks.items() if isinstance(attack, LatentAttack)}
     assert sizes == {
-        "type1": 1.0, "type1_cam": 1.0, "type1_fast": 1.0, "type1_photographs": 1.5, "type1_robust": 1.0,
-        "type1_latent": 0, "type2_latent": 0, "tang2018": 0, "transition": 0,
+        "type1": 1.0, "type1_cam": 1.0, "type1_fast": 1.0, "type1_long": 1.0, "type1_robust": 1.0,
+        "type1_photographs": 1.5, "type1_latent": 0, "type2_latent": 0, "tang2018": 0, "transition": 0,
     }  # fmt: skip
     without = _shipped("type1") | {"name": "type1_latent", "residual": _shipped("type1")["residual"] | {"eps": 0.0}}
     assert _shipped("type1_latent") == without

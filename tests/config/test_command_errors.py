@@ -55,7 +55,10 @@ def test_unusable_override_is_refused_with_a_remedy(override: str, what: str, re
     [
         (["role=victim"], "Choose study=train, which has it."),
         (["answers=[a.json]"], "Choose study=reading, which has it."),
-        (["study.victims=[0]"], "Choose study=explanation_reliability, which has it."),
+        (
+            ["study.victims=[0]"],
+            "Choose study=adversarial_training or study=explanation_reliability, which have it.",
+        ),
         (["study.radii.l1=1", "study=attack"], "Choose study=min_perturbation, which has it."),
         (
             ["attack@study.attacks.pgd=pgd"],
@@ -63,8 +66,8 @@ def test_unusable_override_is_refused_with_a_remedy(override: str, what: str, re
         ),
         (
             ["study.images=3"],
-            "Choose study=adversarial_training, study=attack_comparison, study=explanation_reliability, "
-            "study=judge_agreement, study=min_perturbation or study=robust_explanation, which have it.",
+            "Choose study=attack_comparison, study=explanation_reliability, study=judge_agreement, "
+            "study=min_perturbation or study=robust_explanation, which have it.",
         ),
     ],
 )

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
     [
         (
             "cam-adv attack=type1_",
-            {f"attack=type1_{end}" for end in ("cam", "fast", "latent", "photographs", "robust")},
+            {f"attack=type1_{end}" for end in ("cam", "fast", "latent", "long", "photographs", "robust")},
         ),
         ("cam-adv -m model/victim=gap", {f"model/victim=gap_cnn{end}" for end in ("", "_deep", "_tiny")}),
         ("cam-adv attack=type1_cam attack.weights.ca", {"attack.weights.cam="}),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from cam_adv.metrics.intervals import clustered_rate, newcombe, newcombe_paired, wilson
+from cam_adv.metrics.intervals import clustered_rate, mixed_rate, newcombe, newcombe_paired, wilson
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 10), (10, 10), (1, 3), (150, 200), (999, 1000)])
@@ -150,3 +150,17 @@ def test_newcombe_paired_changes_sign_with_the_order() -> None:
 def test_newcombe_paired_invalid_counts_raise(counts: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="paired trials"):
         newcombe_paired(*counts)
+
+
+def test_mixed_rate_ends_at_its_two_rates() -> None:
+    first, second = wilson(9, 10), wilson(1, 50)
+    for share, end in ((1, first), (0, second)):
+        assert vars(mixed_rate(share, first, second)) == pytest.approx(vars(end))
+
+
+def test_mixed_rate_in_equal_shares_is_half_newcombes_difference_from_the_complement() -> None:
+    """a/2 + b/2 = (a − (1 − b) + 1)/2, with the same interval."""
+    a, b, complement = wilson(7, 20), wilson(4, 30), wilson(26, 30)
+    mixed, difference = mixed_rate(0.5, a, b), newcombe(a, complement)
+    expected = [(end + 1) / 2 for end in (difference.estimate, difference.low, difference.high)]
+    assert [mixed.rate, mixed.low, mixed.high] == pytest.approx(expected)

@@ -145,6 +145,15 @@ class LatentAttack(Attack):
         """Whether the objective has proxies."""
         return self.weights.surrogates > 0
 
+    def with_confidence(self, confidence: float) -> Self:
+        """See `Attack.with_confidence`; the constraint of the penalty asks for it, too.
+
+        The published rule for k has no confidence: then the attack is the same, and another number of its images
+        counts.
+        """
+        penalty = self.penalty | ({"confidence": confidence} if "confidence" in self.penalty else {})
+        return self.model_copy(update={"confidence": confidence, "penalty": penalty})
+
     def prepare(self, models: AttackModels, seed: int) -> "Prepared":
         """The real images to start from and the density of real codes, each if the attack uses it.
 

@@ -1,53 +1,54 @@
 """Does a training improve robustness against an attack? Decided by a rule that is fixed before anything is measured.
 
-The rule uses the change of the attack's success rate relative to the victim without adversarial training, on the same
-images. The training
+The rule uses the change of the attack's success rate relative to the victims without adversarial training, each
+compared with one of them on the same images. With p of "the change is −min_effect", adjusted by Holm for all
+comparisons of the table, the training
 
-- improves robustness (yes): the whole 95% interval of the change is below −min_effect;
-- does not (no): the whole interval is above −min_effect, so that any fall is too small to matter;
+- improves robustness (yes): p is at most 1 − level, and the success rate falls by more than min_effect;
+- does not (no): p is at most 1 − level, and any fall is smaller than min_effect;
 - undecided: otherwise.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
+import torch
 from torch import Tensor
 
-from cam_adv.metrics.answers import Answer, all_hold, negate
-from cam_adv.metrics.intervals import Interval, newcombe_paired
-from cam_adv.schema.fields import Kind
+from cam_adv.metrics.answers import Answer
+from cam_adv.metrics.crossed_effects import crossed_mean
+from cam_adv.metrics.intervals import Interval
+from cam_adv.metrics.significance import holm
+
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
 class Effect:
-    """How a training changes an attack's success rate, and whether that improves robustness."""
+    """How a training changes an attack's success rate, and whether that improves robustness.
+
+    change: with its own interval. p: adjusted.
+    """
 
     change: Interval
+    p: float
     improves_robustness: Answer
 
 
-def measure_effect(baseline: Tensor, retrained: Tensor, min_effect: float) -> Effect:
-    """Compare an attack's successes on two victims.
+def measure_effects(changes: Mapping[Key, Tensor], min_effect: float, level: float) -> dict[Key, Effect]:
+    """The effects of all comparisons of a table, which are corrected together.
 
     Args:
-        baseline, retrained: success on the same images in the same order, bool `(N,)`.
+        changes: success less that of the victim without adversarial training, -1, 0 or 1 for each victim and image,
+            `(V, I)`.
         min_effect: the smallest fall of the success rate that counts, in (0, 1).
+        level: of the intervals; the tests work at 1 − level.
     """
-    outcomes = (baseline & retrained, baseline & ~retrained, ~baseline & retrained, ~baseline & ~retrained)
-    change = newcombe_paired(*(int(outcome.sum()) for outcome in outcomes))
-    if change.high < -min_effect:
-        return Effect(change, "yes")
-    return Effect(change, "no" if change.low > -min_effect else "undecided")
-
-
-def improves_only_against(kind: Kind, effects: Mapping[str, Effect], kinds: Mapping[str, Kind]) -> Answer:
-    """Does a training improve robustness against every attack of one kind, and against none of the other?
-
-    Args:
-        effects: of the training, by attack.
-        kinds: of the attacks.
-    """
-    return all_hold(
-        effect.improves_robustness if kinds[attack] == kind else negate(effect.improves_robustness)
-        for attack, effect in effects.items()
-    )
+    means = {key: crossed_mean(change) for key, change in changes.items()}
+    p_values = torch.tensor([mean.p_value(-min_effect) for mean in means.values()], dtype=torch.float64)
+    effects = {}
+    for (key, mean), p in zip(means.items(), holm(p_values).tolist(), strict=True):
+        decided: Answer = "yes" if mean.centre < -min_effect else "no"
+        effects[key] = Effect(mean.interval(level), p, decided if p <= 1 - level else "undecided")
+    return effects

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cam_adv.schema.fields import Count, Integer, Share, StrictModel
+from cam_adv.schema.fields import Count, Integer, Share, StrictModel, UnitShare
 
 
 class DetectorConfig(StrictModel):
@@ -23,10 +23,14 @@ class PerturbedPixelsConfig(StrictModel):
 
 
 class AttackComparisonConfig(StrictModel):
-    """How many images of each class are attacked, and how the attacks are compared."""
+    """How many images of each class are attacked, and how the attacks are compared.
+
+    prevalences: shares of Type I pictures among the negatives, at which the false positive rate is given.
+    """
 
     images: Count
     target_fpr: Share
+    prevalences: Annotated[list[UnitShare], Field(min_length=1)]
     n_resamples: Count
     level: Share
     detectors: DetectorConfig

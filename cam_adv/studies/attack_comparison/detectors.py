@@ -38,7 +38,8 @@ class DetectorComparison:
     """How well detectors separate two sets of images, made from the same `images` source images.
 
     aucs: detector → area under its ROC curve: 1 where every positive has the higher score, 0.5 at chance, below where
-        positives look *less* adversarial than negatives. None for fewer than two images.
+        positives look *less* adversarial than negatives. None for fewer than two images that don't depend on each
+        other.
     """
 
     positives: str
@@ -100,9 +101,11 @@ def detect(
     success = {name: evaluation.verdict.success for name, evaluation in evaluations.items()}
     pairs = [(name, CLEAN) for name in evaluations]
     pairs += [(name, RECONSTRUCTIONS) for name in evaluations if name in latent_attacks]
-    comparisons = [_compare(scores, pair, success[pair[0]], config, seed) for pair in pairs]
-    all_images = torch.ones(len(first.result.x), dtype=torch.bool)
-    comparisons.append(_compare(scores, (RECONSTRUCTIONS, CLEAN), all_images, config, seed))
+    comparisons = [
+        _compare(scores, pair, success[pair[0]], evaluations[pair[0]].cluster, config, seed) for pair in pairs
+    ]
+    every = torch.arange(len(first.result.x))
+    comparisons.append(_compare(scores, (RECONSTRUCTIONS, CLEAN), every >= 0, every, config, seed))
     type1 = [name for name, one in evaluations.items() if one.kind == "type1" and name in latent_attacks]
     references = [name for name, one in evaluations.items() if one.kind == "type2" and name not in latent_attacks]
     verdicts = _verdicts(comparisons, type1, references, config.detectors.min_auc)
@@ -153,25 +156,26 @@ def _compare(
     scores: Mapping[str, DetectorScores],
     pair: tuple[str, str],
     rows: Tensor,
+    cluster: Tensor,
     config: AttackComparisonConfig,
     seed: int,
 ) -> DetectorComparison:
-    """Compare two image sets on the selected rows, `(N,)` bool."""
-    image = rows.nonzero().squeeze(1)
-    if len(image) < 2:
-        return DetectorComparison(*pair, len(image), None)
+    """Compare two image sets on the selected rows, `(N,)` bool; rows of one cluster, `(N,)`, are drawn together."""
+    drawn = cluster[rows]
+    if len(drawn.unique()) < 2:
+        return DetectorComparison(*pair, len(drawn), None)
     positives, negatives = (scores[name] for name in pair)
     aucs = {
         detector: auc_interval(
-            ScoredImages(positives[detector][rows], image),
-            ScoredImages(negatives[detector][rows], image),
+            ScoredImages(positives[detector][rows], drawn),
+            ScoredImages(negatives[detector][rows], drawn),
             config.n_resamples,
             config.level,
             torch.Generator().manual_seed(seed),
         )
         for detector in positives
     }
-    return DetectorComparison(*pair, len(image), aucs)
+    return DetectorComparison(*pair, len(drawn), aucs)
 
 
 def _verdicts(

@@ -1,17 +1,16 @@
-"""How an attack shifts the operating point of the one-versus-rest classifier "is it a c?" of each class c.
+"""How Type II attacks shift the operating point of the one-versus-rest classifier "is it a c?" of each class c.
 
 An image is predicted positive where its score exceeds the threshold of the class. The clean operating point is that
 of all test images, those that the victim misclassifies included. A Type II attack replaces the positives by
-adversarial images made from images of class c that still are of class c, which can lower the true positive rate. A
-Type I attack replaces the negatives by adversarial images made from images of class c that are of class c no more,
-which can raise the false positive rate. The judge decides which class an adversarial image is of; images for which it
-contradicts the attack's intention are left out and counted.
+adversarial images made from images of class c that still are of class c, which can lower the true positive rate. The
+judge decides which class an adversarial image is of; images that it reads as another one, or as nothing, are left out
+and counted. What Type I attacks do to the false positive rate is in `false_positives`.
 
 Only correctly classified images are attacked, and more of these exceed the threshold than of all images. The fall of
 the true positive rate from the clean operating point is therefore underestimated, if anything, and the rate of the
-attacked images before the attack is reported beside it. (A Type I image has no such counterpart: its source image was
-a positive.) The source images are also among the clean positives, while Newcombe's interval treats the two samples as
-independent: it is too wide rather than too narrow where images that exceed the threshold clean also do so attacked.
+attacked images before the attack is reported beside it. The source images are also among the clean positives, while
+Newcombe's interval treats the two samples as independent: it is too wide rather than too narrow where images that
+exceed the threshold clean also do so attacked.
 
 The thresholds come from validation images and are treated as fixed: the intervals cover the sampling of test images
 and of attacked images, not that of the thresholds.
@@ -23,10 +22,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cam_adv.data.human_labels import NOTHING
 from cam_adv.metrics.intervals import Interval, Rate, newcombe, wilson
 from cam_adv.metrics.roc import ScoredImages, auc_interval, roc_curve, threshold_at_fpr
-from cam_adv.schema.fields import Kind
 from cam_adv.studies.attack_comparison.config import AttackComparisonConfig
 from cam_adv.studies.attack_comparison.scores import Scores
 
@@ -49,18 +46,17 @@ class CleanOperatingPoint:
 
 @dataclass(frozen=True)
 class OperatingPointShift:
-    """What one attack does to the ROC curve of one class.
+    """What one Type II attack does to the ROC curve of one class.
 
-    images: number of adversarial images that replace the positives (Type II) or the negatives (Type I).
-    left_out: number of those that the judge reads as another class than the attack intends, or as nothing.
-    before, after: the rate that the attack can change, at the clean threshold: TPR under Type II, FPR under Type I.
-        `after` and all that depends on it are None where no image is left.
+    images: number of adversarial images that replace the positives.
+    left_out: number of those that the judge reads as another class, or as nothing.
+    before, after: the true positive rate at the clean threshold. `after` and all that depends on it are None where no
+        image is left.
     change: after − before, with its own interval.
     simultaneous: the same, with intervals that hold for all classes and attacks at once (Bonferroni).
-    source_tpr: TPR of the images that were attacked, before the attack; None under Type I.
+    source_tpr: TPR of the images that were attacked, before the attack.
     """
 
-    kind: Kind
     images: int
     left_out: int
     before: Rate
@@ -74,13 +70,12 @@ class OperatingPointShift:
 
 @dataclass(frozen=True)
 class AttackedImages:
-    """The images of one attack, all `(N,)`.
+    """The images of one Type II attack, all `(N,)`.
 
     index, y: position of x among the test images, and its label.
     judge_reads: what the judge reads in x'; see `Judge`.
     """
 
-    kind: Kind
     index: Tensor
     y: Tensor
     judge_reads: Tensor
@@ -106,7 +101,7 @@ def class_curves(
 
     Args:
         validation, test: labels of those images, `(V,)` and `(T,)`.
-        attacks: all attacks that are compared, by the names of their scores.
+        attacks: of Type II, by the names of their scores.
         seed: of the bootstrap; every interval uses a new generator with this seed.
     """
     curves = []
@@ -164,32 +159,27 @@ def operating_point_shift(
     Args:
         simultaneous_level: of the intervals that hold for all classes and attacks at once.
     """
-    type2 = attacked.kind == "type2"
-    of_class, read_as_class = attacked.y == label, attacked.judge_reads == label
-    rows = of_class & (read_as_class if type2 else ~read_as_class & (attacked.judge_reads != NOTHING))
-    images = ScoredImages(scores.attacked[name][rows, label], attacked.index[rows])
-    before = clean.tpr if type2 else clean.fpr
+    of_class = attacked.y == label
+    rows = of_class & (attacked.judge_reads == label)
+    images = ScoredImages(scores.pictures[name][rows, label], attacked.index[rows])
     left_out = int(of_class.sum()) - len(images)
     if not len(images):
-        return OperatingPointShift(attacked.kind, 0, left_out, before, None, None, None, None, None, None)
+        return OperatingPointShift(0, left_out, clean.tpr, None, None, None, None, None, None)
     positives, negatives = clean_samples(scores, test, label)
-    replaced = positives if type2 else negatives
-    attacked_pair = (images, negatives) if type2 else (positives, images)
 
     def change(level: float) -> Interval:
-        return newcombe(*(_rate_above(of.scores, clean.threshold, level) for of in (images, replaced)))
+        return newcombe(*(_rate_above(of.scores, clean.threshold, level) for of in (images, positives)))
 
     return OperatingPointShift(
-        attacked.kind,
         len(images),
         left_out,
-        before,
+        clean.tpr,
         _rate_above(images.scores, clean.threshold, config.level),
         change(config.level),
         change(simultaneous_level),
-        _rate_above(scores.test[images.image, label], clean.threshold, config.level) if type2 else None,
-        auc_interval(*attacked_pair, config.n_resamples, config.level, torch.Generator().manual_seed(seed)),
-        roc_curve(*(sample.scores for sample in attacked_pair)),
+        _rate_above(scores.test[images.image, label], clean.threshold, config.level),
+        auc_interval(images, negatives, config.n_resamples, config.level, torch.Generator().manual_seed(seed)),
+        roc_curve(images.scores, negatives.scores),
     )
 
 

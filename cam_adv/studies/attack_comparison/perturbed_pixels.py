@@ -78,7 +78,8 @@ def perturbed_pixels(
         if cam is None:
             return None
         rows, result = evaluation.verdict.success.nonzero().squeeze(1), evaluation.result
-        if len(rows) < 2:  # a single image has no interval
+        cluster = evaluation.cluster[rows]
+        if len(cluster.unique()) < 2:  # a single one has no interval
             continue
         energy = region_energy(
             result.x[rows],
@@ -88,7 +89,7 @@ def perturbed_pixels(
             result.target[rows],
             config.perturbed_pixels.region,
         )
-        results[name] = PerturbedPixels(rows, energy, _means(energy, config, seed))
+        results[name] = PerturbedPixels(rows, energy, _means(energy, cluster, config, seed))
     return results
 
 
@@ -150,13 +151,12 @@ def _rank(value: Tensor, shifted: Tensor) -> Tensor:
     return ((difference > tolerance).double() + (difference.abs() <= tolerance).double() / 2).mean(dim=1)
 
 
-def _means(energy: RegionEnergy, config: AttackComparisonConfig, seed: int) -> dict[str, Interval]:
-    image = torch.arange(len(energy.true))
+def _means(energy: RegionEnergy, cluster: Tensor, config: AttackComparisonConfig, seed: int) -> dict[str, Interval]:
     return {
         name: hierarchical_bootstrap(
             values,
-            torch.zeros_like(image),
-            image,
+            torch.zeros_like(cluster),
+            cluster,
             config.n_resamples,
             config.level,
             torch.Generator().manual_seed(seed),

@@ -1,4 +1,4 @@
-"""How attacks of both kinds shift the operating point of each class, as a file for programs, a figure and a table."""
+"""How Type II attacks shift the operating point of each class, as content of a file, a figure and a table."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,7 +12,6 @@ from matplotlib.transforms import ScaledTranslation
 from cam_adv.metrics.intervals import Interval
 from cam_adv.plots.style import COLORS, DASHES, GRAY, HEADING_SIZE, LEGEND
 from cam_adv.reports.console import new_table, print_table
-from cam_adv.schema.fields import Kind
 from cam_adv.studies.attack_comparison.config import AttackComparisonConfig
 from cam_adv.studies.attack_comparison.operating_point import (
     ClassCurves,
@@ -23,10 +22,8 @@ from cam_adv.studies.attack_comparison.operating_point import (
 
 PANELS_PER_ROW = 5
 PANEL_SIDE = 1.44  # inches
-ARROW_SPACING = 3.0  # points between arrows of one kind
+ARROW_SPACING = 3.0  # points between arrows
 MIN_HEAD_LENGTH = 0.08  # of a panel, the length from which an arrow has a head
-KINDS: dict[Kind, str] = {"type1": "Type I", "type2": "Type II"}
-RATES: dict[Kind, str] = {"type1": "FPR", "type2": "TPR"}
 TICKS = (0.01, 0.1, 0.3, 1)
 
 
@@ -66,8 +63,8 @@ def print_attack_comparison(
     table = new_table(heading, compact=True)
     table.add_column("is it a …?")
     table.add_column("clean\nTPR, FPR", justify="right")
-    for name, shift in curves[0].shifts.items():
-        table.add_column(f"{RATES[shift.kind]} under\n{name}, change", justify="right")
+    for name in curves[0].shifts:
+        table.add_column(f"TPR under\n{name}, change", justify="right")
     for name, of_class in zip(class_names, curves, strict=True):
         clean = of_class.clean
         cells = [_cell(shift) for shift in of_class.shifts.values()]
@@ -75,15 +72,14 @@ def print_attack_comparison(
     print_table(table)
     print(
         f"At the threshold that {config.target_fpr:.1%} of the other classes' validation images exceed, with "
-        f"{config.level:.0%} intervals (Newcombe). Type II attacks replace the positives, Type I attacks the "
-        "negatives."
+        f"{config.level:.0%} intervals (Newcombe). The attacked images replace the positives."
     )
     for text in verdict_texts(curves, class_names, config.level):
         print(text)
 
 
 def attack_comparison_figure(curves: Sequence[ClassCurves], class_names: Sequence[str], heading: str) -> Figure:
-    """A panel for each class: the clean ROC curve, that under each attack, and arrows from the clean operating point.
+    """A panel for each class: the clean ROC curve, that under each attack, and arrows down from the operating point.
 
     The axis of the false positive rate has a square root scale, which magnifies the region of the clean curve.
     """
@@ -114,18 +110,13 @@ def _draw_panel(axes: Axes, of_class: ClassCurves) -> None:
     axes.tick_params(labelsize=6, color=GRAY)
     axes.spines[["top", "right"]].set_visible(False)
     _draw_curve(axes, clean.curve, "clean", COLORS[3], "-")
-    drawn = dict.fromkeys(KINDS, 0)
     for number, (name, shift) in enumerate(of_class.shifts.items()):
-        color, arrows_before = COLORS[number % 3], drawn[shift.kind]
-        drawn[shift.kind] += 1
-        label = f"{name} ({KINDS[shift.kind]})"
+        color = COLORS[number % 3]
         if shift.after is None or shift.curve is None:
-            axes.plot([], [], color=color, label=label)
+            axes.plot([], [], color=color, label=name)
             continue
-        _draw_curve(axes, shift.curve, label, color, DASHES[number // 3])
-        vertical = shift.kind == "type2"
-        end = (point[0], shift.after.rate) if vertical else (shift.after.rate, point[1])
-        _draw_arrow(axes, point, end, color, arrows_before * ARROW_SPACING, vertical)
+        _draw_curve(axes, shift.curve, name, color, DASHES[number // 3])
+        _draw_arrow(axes, point, shift.after.rate, color, number * ARROW_SPACING)
     axes.plot(
         *point,
         "o",
@@ -142,15 +133,12 @@ def _draw_curve(axes: Axes, curve: Curve, label: str, color: str, dashes: Any) -
     axes.plot(fpr, tpr, color=color, linestyle=dashes, linewidth=1.0, alpha=0.8, label=label, clip_on=False)
 
 
-def _draw_arrow(
-    axes: Axes, start: tuple[float, float], end: tuple[float, float], color: str, offset: float, vertical: bool
-) -> None:
-    """From point to point, offset sideways by some points, so that arrows of one kind do not cover each other."""
-    right, up = (offset / 72, 0.0) if vertical else (0.0, -offset / 72)  # inches
-    coordinates = axes.transData + ScaledTranslation(right, up, axes.figure.dpi_scale_trans)
-    has_head = abs(end[0] ** 0.5 - start[0] ** 0.5) + abs(end[1] - start[1]) > MIN_HEAD_LENGTH
-    style = "-|>,head_width=0.18,head_length=0.36" if has_head else "-"
+def _draw_arrow(axes: Axes, start: tuple[float, float], tpr: float, color: str, offset: float) -> None:
+    """From a point up or down, offset to the right by some points, so that arrows do not cover each other."""
+    coordinates = axes.transData + ScaledTranslation(offset / 72, 0.0, axes.figure.dpi_scale_trans)  # inches
+    style = "-|>,head_width=0.18,head_length=0.36" if abs(tpr - start[1]) > MIN_HEAD_LENGTH else "-"
     arrow = {"arrowstyle": style, "color": color, "linewidth": 1.4, "shrinkA": 0, "shrinkB": 0}
+    end = (start[0], tpr)
     axes.annotate("", end, start, xycoords=coordinates, textcoords=coordinates, arrowprops=arrow, zorder=3)
 
 

@@ -28,7 +28,7 @@ def overrides(tiny: list[str]) -> list[str]:
         "study.n_resamples=100",
         "attack@study.attacks.pgd=pgd",
         "study.attacks.pgd.strength=0.5",
-        *(f"study.attacks.{name}.steps=6" for name in NAMES),
+        *(f"study.{name}.steps=6" for name in ("control", *(f"attacks.{name}" for name in NAMES))),
     ]
 
 
@@ -86,7 +86,14 @@ class TestConfig:
                 ".cam=0",
             ),
             (["study.target_fpr=0"], "study.target_fpr=0", "study.target_fpr"),
+            (["study.prevalences=[0]"], "study.prevalences", "study.prevalences"),
             (["study.level=1"], "study.level=1", "study.level"),
+            (
+                ["attack@study.control=pgd"],
+                "study.control is pgd, a Type II attack",
+                "attack@study.control=transition",
+            ),
+            (["+attack@study.attacks.control=fgsm"], "study.attacks.control has the name", "another key"),
             (["study.detectors.bits=0"], "study.detectors.bits=0", "study.detectors.bits"),
             (["study.detectors.window=4"], "study.detectors.window=4", "study.detectors.window"),
             (["study.detectors.min_auc=1"], "study.detectors.min_auc=1", "study.detectors.min_auc"),
@@ -122,7 +129,7 @@ class TestRun:
         scores = load_file(run[0] / "scores.safetensors")
         for name in NAMES:
             tensors = load_file(run[0] / f"{name}.safetensors")
-            attacked, clean = scores[f"attack {name}"], scores["test"][tensors["index"]]
+            attacked, clean = scores[name], scores["test"][tensors["index"]]
             torch.testing.assert_close(attacked.sigmoid().float(), tensors["victim_probs"], atol=1e-5, rtol=0)
             torch.testing.assert_close(clean.sigmoid().float(), tensors["victim_probs_x"], atol=1e-5, rtol=0)
 
@@ -137,24 +144,53 @@ class TestRun:
             assert of_class["clean"]["tpr"]["rate"] == pytest.approx((score[own] > threshold).mean())
             assert of_class["clean"]["fpr"]["rate"] == pytest.approx((score[~own] > threshold).mean())
             assert of_class["clean"]["auc"]["estimate"] == pytest.approx(metrics.roc_auc_score(own, score))
-            for name in NAMES:
-                tensors, shift = load_file(run[0] / f"{name}.safetensors"), of_class["attacks"][name]
-                reads, made = tensors["judge_reads"], tensors["y"] == label
-                stay = made & (((reads != label) & (reads != -1)) if name == "type1" else (reads == label))
+            assert set(of_class["attacks"]) == {"type2_latent", "pgd"}
+            for name, shift in of_class["attacks"].items():
+                tensors = load_file(run[0] / f"{name}.safetensors")
+                stay = (tensors["y"] == label) & (tensors["judge_reads"] == label)
                 assert (shift["images"], shift["left_out"]) == (int(stay.sum()), 5 - int(stay.sum()))
                 if not stay.any():
                     assert (shift["after"], shift["change"], shift["auc"]) == (None, None, None)
                     continue
-                images = scores[f"attack {name}"][stay, label].numpy()
-                rest = score[~own if name != "type1" else own]
-                after, rate = (images > threshold).mean(), "fpr" if name == "type1" else "tpr"
+                images, rest = scores[name][stay, label].numpy(), score[~own]
+                after = (images > threshold).mean()
                 assert shift["after"]["rate"] == pytest.approx(after)
-                assert shift["before"] == of_class["clean"][rate]
+                assert shift["before"] == of_class["clean"]["tpr"]
                 assert shift["change"]["estimate"] == pytest.approx(after - shift["before"]["rate"])
                 assert shift["simultaneous"]["low"] <= shift["change"]["low"] <= shift["change"]["high"]
-                kind = np.repeat([name != "type1", name == "type1"], [len(images), len(rest)])
+                kind = np.repeat([True, False], [len(images), len(rest)])
                 area = metrics.roc_auc_score(kind, np.concatenate([images, rest]))
                 assert shift["auc"]["estimate"] == pytest.approx(area)
+
+    def test_false_positives_follow_from_the_tensors(self, run: tuple[Path, CommandResult]) -> None:
+        content = json.loads((run[0] / "attack_comparison.json").read_text())
+        found, scores = content["false_positives"], load_file(run[0] / "scores.safetensors")
+        thresholds = torch.tensor([of_class["clean"]["threshold"] for of_class in content["classes"].values()])
+        labels = scores["test labels"]
+        wrong = (scores["test"] > thresholds) & (torch.arange(3) != labels.unsqueeze(1))
+        clean = int(wrong.sum()) / (2 * len(labels))
+        assert found["clean"]["all"]["rate"] == pytest.approx(clean)
+        assert found["attacks"] == ["type1"]
+        names = {"type1": "type1", "control transition": "control"}
+        assert list(found["pictures"]) == [*names, "G(start) of type1", "reconstructions"]
+        for name, file in names.items():
+            tensors, of = load_file(run[0] / f"{file}.safetensors"), found["pictures"][name]["all"]
+            rows = tensors["judge_reads"] == tensors["target"]
+            assert (of["pictures"], of["left_out"]) == (int(rows.sum()), 15 - int(rows.sum()))
+            own = scores[name].gather(1, tensors["y"].unsqueeze(1)).squeeze(1)
+            above = (own > thresholds[tensors["y"]])[rows].double()
+            if not rows.any():
+                assert (of["passing"], of["excess"], of["fpr"]) == (None, None, None)
+                continue
+            passing = above.mean().item()
+            assert of["passing"]["rate"] == pytest.approx(passing)
+            assert of["excess"]["estimate"] == pytest.approx(passing - clean)
+            for prevalence, fpr in zip(found["prevalences"], of["fpr"], strict=True):
+                assert fpr["rate"] == pytest.approx((1 - prevalence) * clean + prevalence * passing)
+                assert fpr["low"] <= fpr["rate"] <= fpr["high"]
+        classes = found["pictures"]["type1"]["classes"].values()
+        assert sum(of["pictures"] for of in classes) == found["pictures"]["type1"]["all"]["pictures"]
+        assert (run[0] / "figures" / "false_positives.png").stat().st_size > 0
 
     def test_verdicts_are_printed_and_the_figure_is_drawn(self, run: tuple[Path, CommandResult]) -> None:
         printed = " ".join(run[1].out.split())

@@ -27,6 +27,7 @@ from cam_adv.studies.attack_comparison.feature_squeezing import median_filter
 CONFIG = AttackComparisonConfig(
     images=30,
     target_fpr=0.01,
+    prevalences=[0.5],
     n_resamples=50,
     level=0.95,
     detectors=DetectorConfig(bits=1, window=2, min_auc=0.75),
@@ -64,6 +65,7 @@ def results(evaluator: Evaluator) -> DetectionResults:
             result=SimpleNamespace(x=x, x_adv=x_adv),
             on_x=SimpleNamespace(codes=codes),
             verdict=SimpleNamespace(success=success[name]),
+            cluster=torch.arange(12),
         )
         for name, x_adv in zip(success, attacked, strict=True)
     }

@@ -1,4 +1,4 @@
-"""Shifts of operating points: log-odds, rates, intervals and verdicts by hand."""
+"""Shifts of operating points by Type II attacks: log-odds, rates, intervals and verdicts by hand."""
 
 from dataclasses import replace
 
@@ -16,6 +16,7 @@ from cam_adv.studies.attack_comparison.scores import Scores, log_odds
 CONFIG = AttackComparisonConfig(
     images=30,
     target_fpr=0.1,
+    prevalences=[0.5],
     n_resamples=200,
     level=0.95,
     detectors=DetectorConfig(bits=1, window=2, min_auc=0.75),
@@ -28,7 +29,7 @@ def curves() -> list[ClassCurves]:
     """Two classes, of which scores are each other's negative. Validation: negatives of class 0 score −9, …, 0."""
     validation = torch.cat([torch.arange(-9.0, 1), torch.full((10,), 50.0)])
     test = torch.tensor([5.0, 4, 3, -2, -6, -1, 1, -8])
-    attacked = {"type2": [-3.0, 2, 4, -9, 9, 9], "type1": [3.0, -4, 5, 9, 9, 9]}
+    attacked = {"pgd": [-3.0, 2, 4, -9, 9, 9]}
 
     def both(scores: Tensor) -> Tensor:
         return torch.stack([scores, -scores], dim=1).double()
@@ -36,8 +37,7 @@ def curves() -> list[ClassCurves]:
     scores = Scores(both(validation), both(test), {name: both(torch.tensor(of)) for name, of in attacked.items()})
     index, y = torch.tensor([0, 1, 2, 2, 4, 5]), torch.tensor([0, 0, 0, 0, 1, 1])
     attacks = {
-        "type2": AttackedImages("type2", index, y, judge_reads=torch.tensor([0, 0, 0, 1, 0, 0])),
-        "type1": AttackedImages("type1", index, y, judge_reads=torch.tensor([1, 1, 0, 0, 0, 0])),
+        "pgd": AttackedImages(index, y, judge_reads=torch.tensor([0, 0, 0, 1, 0, 0])),
     }
     labels = torch.tensor([1] * 10 + [0] * 10), torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
     return class_curves(scores, *labels, attacks, CONFIG, seed=0)
@@ -57,50 +57,40 @@ def test_class_curves_by_hand(curves: list[ClassCurves]) -> None:
     assert (of_class.clean.positives, of_class.clean.negatives, of_class.clean.threshold) == (4, 4, -1)
     assert (of_class.clean.tpr, of_class.clean.fpr) == (wilson(3, 4), wilson(1, 4))
     assert of_class.clean.auc.estimate == 14 / 16  # −2 is below −1 and 1
-    type2, type1 = of_class.shifts["type2"], of_class.shifts["type1"]
-    assert (type2.images, type2.left_out, type2.before, type2.after) == (3, 1, wilson(3, 4), wilson(2, 3))
-    assert type2.change == newcombe(wilson(2, 3), wilson(3, 4))
-    assert type2.source_tpr == wilson(3, 3)
-    assert type2.auc.estimate == pytest.approx(10 / 12)  # −3 is below −1 and 1
-    assert (type1.images, type1.left_out, type1.before, type1.after) == (2, 2, wilson(1, 4), wilson(1, 2))
-    assert type1.change == newcombe(wilson(1, 2), wilson(1, 4))
-    assert type1.source_tpr is None
-    assert type1.auc.estimate == 6.5 / 8  # 3 is equal to one positive and above another
-    level = 1 - 0.05 / 4  # two classes, two attacks
-    assert type1.simultaneous == newcombe(wilson(1, 2, level), wilson(1, 4, level))
+    shift = of_class.shifts["pgd"]
+    assert (shift.images, shift.left_out, shift.before, shift.after) == (3, 1, wilson(3, 4), wilson(2, 3))
+    assert shift.change == newcombe(wilson(2, 3), wilson(3, 4))
+    assert shift.source_tpr == wilson(3, 3)
+    assert shift.auc.estimate == pytest.approx(10 / 12)  # −3 is below −1 and 1
+    level = 1 - 0.05 / 2  # two classes, one attack
+    assert shift.simultaneous == newcombe(wilson(2, 3, level), wilson(3, 4, level))
 
 
 def test_class_curves_without_images_have_no_shift(curves: list[ClassCurves]) -> None:
-    """The judge assigns what was made of class 1 to class 0, in both attacks."""
-    type2 = curves[1].shifts["type2"]
-    assert (type2.images, type2.left_out, type2.after, type2.change, type2.auc) == (0, 2, None, None, None)
-    assert curves[1].shifts["type1"].images == 2
+    """The judge assigns what was made of class 1 to class 0."""
+    shift = curves[1].shifts["pgd"]
+    assert (shift.images, shift.left_out, shift.after, shift.change, shift.auc) == (0, 2, None, None, None)
     each, simultaneous = verdict_texts(curves, ["a", "b"], CONFIG.level)
-    assert each.startswith(
-        "At 95% for each interval, the interval does not exclude zero for a, b (no image left) under type2"
-    )
-    assert "all 4 of them together (Bonferroni)" in simultaneous
+    assert each == "At 95% for each interval, the interval does not exclude zero for a, b (no image left) under pgd."
+    assert "all 2 of them together (Bonferroni)" in simultaneous
 
 
-def test_images_that_the_judge_cannot_read_are_left_out_of_both_kinds() -> None:
+def test_images_that_the_judge_cannot_read_are_left_out() -> None:
     """Of four images of class 0, it reads one as class 0, one as class 1, and nothing in two."""
     scores = torch.tensor([1.0, 2, 3, 4])
     both = torch.stack([scores, -scores], dim=1).double()
     y, index = torch.zeros(4, dtype=torch.long), torch.arange(4)
     reads = torch.tensor([0, NOTHING, 1, NOTHING])
-    attacks = {kind: AttackedImages(kind, index, y, reads) for kind in ("type1", "type2")}
     labels = torch.tensor([0, 0, 1, 1])
-    found = class_curves(Scores(both, both, dict.fromkeys(attacks, both)), labels, labels, attacks, CONFIG, seed=0)
-    for kind in attacks:
-        shift = found[0].shifts[kind]
-        assert (shift.images, shift.left_out) == (1, 3)
-    # The threshold is 4: neither the image read as class 1, of score 3, nor that read as class 0 exceeds it.
-    assert found[0].clean.threshold == 4
-    assert [found[0].shifts[kind].after for kind in attacks] == [wilson(0, 1)] * 2
+    attacks = {"pgd": AttackedImages(index, y, reads)}
+    found = class_curves(Scores(both, both, {"pgd": both}), labels, labels, attacks, CONFIG, seed=0)[0]
+    assert found.clean.threshold == 4  # which the image read as class 0, of score 1, does not exceed
+    shift = found.shifts["pgd"]
+    assert (shift.images, shift.left_out, shift.after) == (1, 3, wilson(0, 1))
 
 
 def test_verdict_texts_of_clear_shifts_name_no_class(curves: list[ClassCurves]) -> None:
-    clear = replace(curves[0].shifts["type1"], change=newcombe(wilson(9, 9), wilson(0, 9)))
-    of_class = ClassCurves(curves[0].clean, {"type1": clear})
+    clear = replace(curves[0].shifts["pgd"], change=newcombe(wilson(9, 9), wilson(0, 9)))
+    of_class = ClassCurves(curves[0].clean, {"pgd": clear})
     expected = "there is no class whose interval does not exclude zero"
     assert expected in verdict_texts([of_class], ["a"], CONFIG.level)[0]

@@ -25,6 +25,7 @@ from cam_adv.studies.attack_comparison.perturbed_pixels_report import (
 CONFIG = AttackComparisonConfig(
     images=30,
     target_fpr=0.01,
+    prevalences=[0.5],
     n_resamples=50,
     level=0.95,
     detectors=DetectorConfig(bits=1, window=2, min_auc=0.75),
@@ -55,7 +56,10 @@ def evaluations(**successes: list[int]) -> dict[str, SimpleNamespace]:
         x_adv = torch.rand(6, 1, 8, 8, generator=seeded(3 + number))
         result = SimpleNamespace(x=x, x_adv=x_adv, y=y, target=torch.where(success, (y + 1) % 3, y))
         made[name] = SimpleNamespace(
-            result=result, on_x=SimpleNamespace(cam=maps), verdict=SimpleNamespace(success=success)
+            result=result,
+            on_x=SimpleNamespace(cam=maps),
+            verdict=SimpleNamespace(success=success),
+            cluster=torch.arange(6),
         )
     return made
 
