@@ -476,7 +476,9 @@ def pipelines(tiny: list[str]) -> list[Pipeline]:
     trained = ["type1_images.images=20", "type1_images.refresh_epochs=2", "test_images=8", "train.steps=4"]
     trained += ["attacks.type1.steps=6", "victims=[0]", "control_victims=[1]", "adversarial_radii=[2]"]
     search = ["batches=4", "samples=4", "search.ddn.steps=10", "search.pgd.steps=5", "search.pgd.bisection_steps=3"]
-    reliability = ["victims=[0,1]", "images=4", "n_resamples=100", "trajectories=2", "confidence=0.5"]
+    reliability = ["victims=[0,1]", "images=4", "trajectories=2", "confidence=0.5"]
+    one_arm = ["~study.arms.type1_latent", "study.arms.type1_cam.attack.steps=6"]
+    one_arm += ["study.arms.type1_cam.attack.confidence=0.34"]
     return [
         Pipeline("attack", tiny),
         Pipeline("sweep", sweep, 3),
@@ -485,7 +487,7 @@ def pipelines(tiny: list[str]) -> list[Pipeline]:
         _study("attack_comparison", tiny, ["images=5", "n_resamples=100"], [*steps, "study.control.steps=6"]),
         _study("adversarial_training", tiny, trained),
         _study("min_perturbation", tiny, ["images=6", *search]),
-        _study("explanation_reliability", tiny, reliability),
+        _study("explanation_reliability", tiny, reliability, one_arm),
     ]
 
 

@@ -39,9 +39,13 @@ def wilson(successes: float, trials: float, level: float = 0.95) -> Rate:
     Raises:
         ValueError: no trials, or successes outside [0, trials].
     """
+    return score_interval(successes, trials, NormalDist().inv_cdf((1 + level) / 2))
+
+
+def score_interval(successes: float, trials: float, z: float) -> Rate:
+    """The Wilson interval at z standard errors, with args and raises as `wilson`."""
     if not 0 <= successes <= trials or trials == 0:
         raise ValueError(f"{successes} successes in {trials} trials have no rate")
-    z = NormalDist().inv_cdf((1 + level) / 2)
     share, z2 = successes / trials, z**2
     centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
     half = (z / (1 + z2 / trials)) * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
@@ -51,11 +55,9 @@ def wilson(successes: float, trials: float, level: float = 0.95) -> Rate:
 def clustered_rate(met: Sequence[bool], cluster: Sequence[int], level: float = 0.95) -> Rate:
     """The share of trials that met a criterion, with an interval for trials that depend on each other in clusters.
 
-    It is the Wilson interval at the effective number of trials, n divided by the design effect (Korn and Graubard
-    1998, Survey Methodology 24:193): the variance of the share between clusters over that of independent trials, at
-    least 1, at most that of clusters whose trials are all alike. Where all trials agree the first variance is
-    unknown, and the most cautious effect is taken. Trials in clusters of one give the Wilson interval itself. Over
-    simulated clusters a 95% interval covers 93 to 97% with 40 clusters or more, 89% with 15.
+    It is the Wilson interval at the effective number of trials (`effective_trials`). Trials in clusters of one give
+    the Wilson interval itself. Over simulated clusters a 95% interval covers 93 to 97% with 40 clusters or more, 89%
+    with 15.
 
     Args:
         met: of each trial.
@@ -64,6 +66,17 @@ def clustered_rate(met: Sequence[bool], cluster: Sequence[int], level: float = 0
 
     Raises:
         ValueError: no trials.
+    """
+    effective = effective_trials(met, cluster)
+    return wilson(sum(map(bool, met)) / len(met) * effective, effective, level)
+
+
+def effective_trials(met: Sequence[bool], cluster: Sequence[int]) -> float:
+    """n divided by the design effect (Korn and Graubard 1998, Survey Methodology 24:193).
+
+    The design effect is the variance of the share between clusters over that of independent trials, at least 1, at
+    most that of clusters whose trials are all alike. Where all trials agree the first variance is unknown, and the
+    most cautious effect is taken. Args and raises as `clustered_rate`.
     """
     trials, sizes, sums = len(met), Counter(cluster), Counter[int]()
     if trials == 0 or len(cluster) != trials:
@@ -77,8 +90,17 @@ def clustered_rate(met: Sequence[bool], cluster: Sequence[int], level: float = 0
         between = sum((sums[number] - size * share) ** 2 for number, size in sizes.items())
         effect = clusters / (clusters - 1) * between / (trials * share * (1 - share))
         effect = min(max(1.0, effect), largest_effect)
-    effective = trials / effect
-    return wilson(share * effective, effective, level)
+    return trials / effect
+
+
+def score_statistic(share: float, trials: float, threshold: float) -> float:
+    """How many standard errors a rate is above a threshold in (0, 1), which the Wilson interval inverts.
+
+    Args:
+        share: of the trials that met a criterion.
+        trials: count, or the effective number, which need not be whole.
+    """
+    return (share - threshold) / math.sqrt(threshold * (1 - threshold) / trials)
 
 
 def newcombe(after: Rate, before: Rate) -> Interval:

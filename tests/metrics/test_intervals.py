@@ -6,7 +6,15 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from cam_adv.metrics.intervals import clustered_rate, mixed_rate, newcombe, newcombe_paired, wilson
+from cam_adv.metrics.intervals import (
+    clustered_rate,
+    effective_trials,
+    mixed_rate,
+    newcombe,
+    newcombe_paired,
+    score_statistic,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 10), (10, 10), (1, 3), (150, 200), (999, 1000)])
@@ -164,3 +172,16 @@ def test_mixed_rate_in_equal_shares_is_half_newcombes_difference_from_the_comple
     mixed, difference = mixed_rate(0.5, a, b), newcombe(a, complement)
     expected = [(end + 1) / 2 for end in (difference.estimate, difference.low, difference.high)]
     assert [mixed.rate, mixed.low, mixed.high] == pytest.approx(expected)
+
+
+def test_effective_trials_between_single_trials_and_whole_clusters() -> None:
+    met, cluster = [True, True, False, False] * 5, [number // 2 for number in range(20)]
+    assert effective_trials(met, list(range(20))) == 20
+    assert effective_trials(met, cluster) == pytest.approx(10)  # clusters all alike
+    assert effective_trials([True] * 20, cluster) == 10  # unknown: the most cautious
+
+
+def test_score_statistic_is_inverted_by_the_wilson_interval() -> None:
+    found = wilson(37, 40)
+    assert score_statistic(37 / 40, 40, found.low) == pytest.approx(1.959964)
+    assert score_statistic(37 / 40, 40, found.high) == pytest.approx(-1.959964)

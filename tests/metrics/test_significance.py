@@ -1,91 +1,108 @@
-"""Significance tests: against SciPy, by hand, and their error rates on simulated data."""
-
-import itertools
+"""The crossed mean against SciPy, the analysis of variance and simulations; Holm's correction."""
 
 import pytest
 import torch
 from scipy import stats
 from torch import Tensor
 
-from cam_adv.metrics.significance import equivalence_test, holm, image_means, sign_flip_test
+from cam_adv.metrics.significance import CrossedMean, crossed_mean, holm
 
 NULLS = 1_000
 LEVEL = 0.05
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=generator(seed), dtype=torch.float64)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def assert_nominal_error_rate(errors: int) -> None:
-    """The number of errors in `NULLS` simulations is within the binomial 99.9% interval of `LEVEL`."""
-    low, high = stats.binom.interval(0.999, NULLS, LEVEL)
-    assert low <= errors <= high
+def full_table(victims: int, images: int) -> tuple[Tensor, Tensor]:
+    """Victim and image of each row, every victim on every image."""
+    return torch.arange(victims).repeat_interleave(images), torch.arange(images).repeat(victims)
 
 
-def test_sign_flip_test_matches_scipys_exact_permutation_test() -> None:
-    for shift in (0.0, 0.5, 1.0):
-        data = normal(10) + shift
-        theirs = stats.permutation_test(
-            (data.numpy(),), lambda x, axis: x.mean(axis=axis), permutation_type="samples", n_resamples=2**10
-        )
-        assert sign_flip_test(data, torch.arange(10), 2**10, generator()) == pytest.approx(theirs.pvalue, abs=1e-9)
+def test_crossed_mean_of_one_victim_is_the_t_test_of_scipy() -> None:
+    data, image = 0.3 * normal(12) + 0.1, torch.arange(12)
+    found = crossed_mean(data, torch.zeros(12), image, image)
+    p_above, p_below = found.p_values(0.2)
+    assert p_above == pytest.approx(stats.ttest_1samp(data.numpy(), 0.2, alternative="greater").pvalue, abs=1e-12)
+    assert p_below == pytest.approx(1 - p_above, abs=1e-12)
+    interval, expected = found.interval(0.9), stats.ttest_1samp(data.numpy(), 0).confidence_interval(0.9)
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
 
 
-def test_sign_flip_test_by_hand() -> None:
-    """1, 2, 3 and −4: of the 16 sums of ±1 ±2 ±3 ±4, 14 are at least |1+2+3−4| = 2 from 0 (two are 0)."""
-    sums = [sum(signs) for signs in itertools.product((1, -1), (2, -2), (3, -3), (4, -4))]
-    assert sum(abs(total) >= 2 for total in sums) == 14
-    data = torch.tensor([1.0, 2.0, 3.0, -4.0])
-    assert sign_flip_test(data, torch.arange(4), 16, generator()) == 14 / 16
-    assert sign_flip_test(torch.ones(5), torch.arange(5), 32, generator()) == 2 / 32
-    assert sign_flip_test(torch.zeros(5), torch.arange(5), 32, generator()) == 1.0
+def test_crossed_mean_of_one_victim_by_hand() -> None:
+    """Means 1, 2, 3 and 6 of four images in clusters {1, 2}, {3} and {6}: residuals −3, 0 and 3 from the mean 3."""
+    data, image = torch.tensor([1.0, 2.0, 3.0, 5.0, 7.0]), torch.tensor([4, 5, 6, 7, 7])
+    found = crossed_mean(data, torch.zeros(5), image, torch.tensor([1, 1, 0, 2, 2]))
+    assert found.error == pytest.approx((3 / 2 * (9 + 0 + 9)) ** 0.5 / 4)
+    assert (found.mean, found.freedom) == (3, 2)
 
 
-def test_sign_flip_test_with_drawn_signs_approximates_exact_p_and_is_positive() -> None:
-    data, image = normal(16) + 0.5, torch.arange(16)
-    exact = sign_flip_test(data, image, 2**16, generator())
-    drawn = sign_flip_test(data, image, 20_000, generator())
-    assert drawn == pytest.approx(exact, abs=4 * (exact / 20_000) ** 0.5)
-    assert sign_flip_test(torch.ones(60), torch.arange(60), 999, generator()) == 1 / 1000
+def test_crossed_mean_of_a_full_table_is_the_analysis_of_variance() -> None:
+    """The variance is (mean square of victims + that of images − that of all cells) / n."""
+    victims, images = 4, 30
+    table = normal(victims, images) + normal(victims, 1, seed=1) + normal(images, seed=2)
+    victim, image = full_table(victims, images)
+    found = crossed_mean(table.flatten(), victim, image, image)
+    grand = table.mean()
+    by_victim = images * (table.mean(dim=1) - grand).square().sum() / (victims - 1)
+    by_image = victims * (table.mean(dim=0) - grand).square().sum() / (images - 1)
+    cells = (table - grand).square().sum() / (victims * images - 1)
+    count = victims * images
+    variance = (by_victim + by_image - cells) / count
+    assert by_victim > cells < by_image  # else the larger of the two would count
+    assert found.mean == pytest.approx(grand.item())
+    assert found.error**2 == pytest.approx(variance.item(), rel=1e-9)
+    freedom = variance**2 / ((by_victim / count) ** 2 / (victims - 1) + (by_image / count) ** 2 / (images - 1))
+    assert found.freedom == pytest.approx(freedom.item())
 
 
-def test_significance_tests_average_rows_of_one_image() -> None:
-    """Copies of a row are no more evidence than the row."""
-    data, image = normal(9) + 0.6, torch.arange(9)
-    once = sign_flip_test(data, image, 512, generator())
-    assert sign_flip_test(data.repeat(20), image.repeat(20), 512, generator()) == once
-    assert equivalence_test(data.repeat(20), image.repeat(20), 2.0) == equivalence_test(data, image, 2.0)
-    uneven = torch.tensor([1.0, 3.0, 5.0])
-    assert image_means(uneven, torch.tensor([8, 2, 8])).tolist() == [3.0, 3.0]
+def test_crossed_mean_averages_targets_and_ignores_the_order_of_rows() -> None:
+    victim, image = full_table(3, 9)
+    data, order = normal(27), torch.randperm(27, generator=torch.Generator().manual_seed(1))
+    expected = crossed_mean(data, victim, image, image)
+    copies = crossed_mean(data.repeat(5), victim.repeat(5), image.repeat(5), image.repeat(5))
+    assert vars(copies) == pytest.approx(vars(expected))
+    assert vars(crossed_mean(data[order], victim[order], image[order], image[order])) == pytest.approx(vars(expected))
 
 
-def test_equivalence_test_matches_t_statistics_by_hand() -> None:
-    """Two t statistics by hand: (mean ± margin) / (s / √n), n − 1 degrees of freedom."""
-    data = 0.3 * normal(12) + 0.1
-    error = data.std().item() / 12**0.5
-    lower, upper = (data.mean().item() + 0.5) / error, (data.mean().item() - 0.5) / error
-    expected = max(stats.t.sf(lower, 11), stats.t.cdf(upper, 11))
-    assert equivalence_test(data, torch.arange(12), 0.5) == pytest.approx(expected, abs=1e-12)
-    assert equivalence_test(data, torch.arange(12), 0.5) == equivalence_test(-data, torch.arange(12), 0.5)
-    assert equivalence_test(data, torch.arange(12), 0.5) < LEVEL < equivalence_test(data + 0.5, torch.arange(12), 0.5)
-    with pytest.raises(ValueError, match="margin of 0"):
-        equivalence_test(data, torch.arange(12), 0)
-    with pytest.raises(ValueError, match="one image"):
-        equivalence_test(data, torch.zeros(12), 0.5)
+@pytest.mark.parametrize(("threshold", "expected"), [(0.5, (0, 1)), (1.5, (1, 0)), (1.0, (1, 1))])
+def test_crossed_mean_without_spread(threshold: float, expected: tuple[int, int]) -> None:
+    victim, image = full_table(2, 5)
+    assert crossed_mean(torch.ones(10), victim, image, image).p_values(threshold) == expected
 
 
-def test_significance_tests_refuse_nan() -> None:
+def test_crossed_mean_refuses_nan_and_one_cluster() -> None:
     data, image = normal(10), torch.arange(10)
+    with pytest.raises(ValueError, match="one cluster"):
+        crossed_mean(data, torch.zeros(10), image, torch.zeros(10))
     data[3] = torch.nan
     with pytest.raises(ValueError, match="1 values are NaN"):
-        sign_flip_test(data, image, 100, generator())
-    with pytest.raises(ValueError, match="1 values are NaN"):
-        equivalence_test(data, image, 1.0)
+        crossed_mean(data, torch.zeros(10), image, image)
+
+
+@pytest.mark.parametrize("victim_sd", [0.0, 0.3, 2.0])
+def test_crossed_mean_at_the_threshold_is_rarely_wrong(victim_sd: float) -> None:
+    """400 studies of 5 victims and 30 images, with equal spreads of images and of the rest, heavy tails of images.
+
+    As if victims were the only ones there are, the test would be wrong far more often where they differ.
+    """
+    victim, image = full_table(5, 30)
+    images = torch.from_numpy(stats.t(5).rvs((400, 1, 30), random_state=0))
+    data = (images + victim_sd * normal(400, 5, 1, seed=1) + normal(400, 5, 30, seed=2)).flatten(1)
+    p_values = torch.tensor([crossed_mean(values, victim, image, image).p_values(0.0) for values in data])
+    allowed = stats.binom.ppf(0.999, len(data), LEVEL)
+    assert (p_values <= LEVEL).sum(dim=0).max() <= allowed
+    if victim_sd == 2:
+        fixed = [crossed_mean(values, torch.zeros(150), image, image).p_values(0.0)[0] for values in data]
+        assert sum(p <= LEVEL for p in fixed) > 3 * allowed
+
+
+def test_crossed_mean_interval_has_the_two_sided_level() -> None:
+    found = CrossedMean(0.4, 0.1, 7.0)
+    interval = found.interval(0.95)
+    assert found.p_values(interval.low)[0] == pytest.approx(0.025)
+    assert found.p_values(interval.high)[1] == pytest.approx(0.025)
 
 
 def test_holm_by_hand() -> None:
@@ -96,24 +113,9 @@ def test_holm_by_hand() -> None:
     assert holm(torch.tensor([0.03])).tolist() == pytest.approx([0.03])
 
 
-def test_sign_flip_test_has_nominal_false_positive_rate() -> None:
-    """30 images of three rows that share their image's effect; heavy tails."""
-    effects = stats.t(3).rvs((NULLS, 30), random_state=0)
-    data = torch.from_numpy(effects).repeat(1, 3) + normal(NULLS, 90)
-    image, draw = torch.arange(30).repeat(3), generator(1)
-    assert_nominal_error_rate(sum(sign_flip_test(values, image, 499, draw) <= LEVEL for values in data))
-
-
 def test_holm_has_nominal_family_wise_error_rate() -> None:
     """Any false alarm among eight questions; uncorrected there would be one in a third of the studies."""
-    p_values = torch.rand(NULLS, 8, generator=generator(), dtype=torch.float64)
-    assert_nominal_error_rate(sum(bool((holm(row) <= LEVEL).any()) for row in p_values))
+    p_values = torch.rand(NULLS, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    low, high = stats.binom.interval(0.999, NULLS, LEVEL)
+    assert low <= sum(bool((holm(row) <= LEVEL).any()) for row in p_values) <= high
     assert ((p_values <= LEVEL).any(dim=1).double().mean()) > 0.3
-
-
-@pytest.mark.parametrize("side", [1, -1])
-def test_equivalence_test_at_the_margin_has_nominal_false_positive_rate(side: int) -> None:
-    """The true difference is the margin itself, on either side: the worst case."""
-    data = normal(NULLS, 40, seed=2 + side) + side
-    image = torch.arange(40)
-    assert_nominal_error_rate(sum(equivalence_test(values, image, 1.0) <= LEVEL for values in data))

@@ -151,9 +151,10 @@ class TestCommandOnGpu:
         overrides += [
             "hardware.trainings=1",
             "study.targets=1",
-            "study.n_resamples=50",
             "study.folds=2",
             "attack.confidence=0.35",
+            "~study.arms.type1_latent",
+            "study.arms.type1_cam.attack.confidence=0.35",
         ]
         result = command(*tiny[:-1], "hardware=gpu", *overrides, "study.confidence=0.4", "hydra.run.dir=run")
         assert result.code == 0, result.err

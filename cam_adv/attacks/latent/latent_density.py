@@ -1,5 +1,7 @@
 """How far codes are from those of real images of a class: Gaussians over encoded training images."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +14,9 @@ SHRINKAGE = 0.1
 
 JITTER = 1e-4
 """What is added to every variance, relative to the mean variance, so that a collapsed latent has a density, too."""
+
+WITHIN = 0.99
+"""Share of the training images' codes that are within the density of their class; see `LatentDensity.contains`."""
 
 SMALLEST = 1e-12
 """The smallest mean variance that this is relative to, so that codes that are all the same have a density, too."""
@@ -29,6 +34,7 @@ class LatentDensity(nn.Module):
     inverse_factors: Tensor
     log_scales: Tensor
     medians: Tensor
+    limits: Tensor
 
     def __init__(self, codes: Tensor, labels: Tensor) -> None:
         """
@@ -52,11 +58,13 @@ class LatentDensity(nn.Module):
         self.register_buffer("inverse_factors", torch.linalg.inv(factor), persistent=False)
         self.register_buffer("log_scales", factor.diagonal(dim1=1, dim2=2).log().sum(dim=1), persistent=False)
         # Class by class: `_energy` needs D² numbers for each code, too many for all training images.
-        medians = [
+        energies = [
             _gaussian_energy((codes[rows] - means[label]) @ self.inverse_factors[label].T, self.log_scales[label])
             for label, rows in enumerate(members)
         ]
-        self.register_buffer("medians", torch.stack([one.median() for one in medians]), persistent=False)
+        self.register_buffer("medians", torch.stack([one.median() for one in energies]), persistent=False)
+        limits = torch.stack([one.sort().values[math.ceil(WITHIN * len(one)) - 1] for one in energies])
+        self.register_buffer("limits", limits, persistent=False)
 
     @classmethod
     def of(cls, generator: Generator, images: LabelledImages) -> "LatentDensity":
@@ -71,6 +79,10 @@ class LatentDensity(nn.Module):
         It is 0 for the likelier half of real codes, so that it does not pull codes to the mean of their class.
         """
         return (self._energy(codes, labels) - self.medians[labels]).clamp(min=0)
+
+    def contains(self, codes: Tensor, labels: Tensor) -> Tensor:
+        """Whether codes `(N, D)` are as likely as 99% of the training images' codes of their classes: `(N,)`."""
+        return self._energy(codes, labels) <= self.limits[labels]
 
     def sample(self, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a code from the Gaussian of each label `(N,)`: `(N, D)`, on the density's device."""

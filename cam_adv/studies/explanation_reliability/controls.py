@@ -1,18 +1,20 @@
 """Control images: how a map changes when the image changes, but not by the attack.
 
 Each control makes a second image for every attacked image x, as the attack makes x'; the pairs (x, x') and
-(x, control) are then compared. `conf/control/` lists the controls. Matched controls are as far from x as the attack
-and keep the class. The others isolate one part of the attack each: the generator alone, the change of class without
-the victim's constraint, a real image of the other class, and an image without content.
+(x, control) are then compared. `conf/control/` lists the controls. Matched controls keep the class, as the attack
+does for the victim, and are checked to: where the victim calls one not y, it is left out. The others isolate one part
+of the attack each: its length in pixels, the change of class without the victim's constraint, a real image of the
+other class, and an image without content.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cam_adv.attacks.latent.attack import LatentAttack
+from cam_adv.attacks.latent.latent_density import LatentDensity
 from cam_adv.data.pixels import to_unit_range
 from cam_adv.data.splits import LabelledImages
 from cam_adv.errors import UserError
@@ -22,15 +24,20 @@ from cam_adv.models.predictions import batched_apply
 BISECTION_STEPS = 50
 """For the scale of the noise: beyond the precision of float32."""
 
+DIRECTIONS = 16
+"""How many are drawn for each image, so that one of them is likely to keep the class."""
+
 
 @dataclass(frozen=True)
 class AttackedImages:
-    """The successes of one attack, and what controls are made from; all but the generator on the CPU.
+    """The successes of one attack, and what controls are made from; all but the networks on the CPU.
 
     index: which test image each x is, `(n,)`. y, target: labels `(n,)`.
-    x, x_adv: `(n, C, H, W)` in [0, 1]. z0, z: codes `(n, D)`.
+    x, x_adv: `(n, C, H, W)` in [0, 1]. z0, z_start, z: codes `(n, D)` of x, of the attack's start and of x'.
     transition: result of the same attack without the victim's constraint, `(n, C, H, W)`.
+    victim, generator: in eval mode. density: of the codes of training images.
     real, real_index: the test images that the victim classifies correctly, and which they are, `(M,)`.
+    reconstructed: what the generator makes of these, `(M, C, H, W)` in [0, 1].
     class_names: for messages. seed: of the random controls.
     """
 
@@ -40,11 +47,15 @@ class AttackedImages:
     x: Tensor
     x_adv: Tensor
     z0: Tensor
+    z_start: Tensor
     z: Tensor
     transition: Tensor
+    victim: nn.Module
     generator: Generator
+    density: LatentDensity
     real: LabelledImages
     real_index: Tensor
+    reconstructed: Tensor
     class_names: Sequence[str]
     seed: int
 
@@ -55,7 +66,7 @@ class AttackedImages:
 
     @property
     def device(self) -> torch.device:
-        """Of the generator."""
+        """Of the networks."""
         return next(self.generator.parameters()).device
 
     def random_generator(self) -> torch.Generator:
@@ -64,7 +75,7 @@ class AttackedImages:
 
 
 Control = Callable[[AttackedImages], Tensor]
-"""Makes the second images, `(n, C, H, W)` in [0, 1], on the CPU."""
+"""Makes the second images, `(n, C, H, W)` in [0, 1], on the CPU; NaN in a row for which there is none."""
 
 
 def reconstruction(attacked: AttackedImages) -> Tensor:
@@ -72,12 +83,28 @@ def reconstruction(attacked: AttackedImages) -> Tensor:
     return batched_apply(attacked.generator.reconstruct, attacked.x, attacked.device)
 
 
+def start(attacked: AttackedImages) -> Tensor:
+    """G of the code that the attack started from, unattacked; with `attack.init=[mean]` the reconstruction."""
+    return batched_apply(attacked.generator.decode, attacked.z_start, attacked.device)
+
+
 def random_latent_perturbation(attacked: AttackedImages) -> Tensor:
-    """G(z0 + ‖z − z0‖·u), u uniform on the sphere: the attack's latent distance in a random direction."""
-    direction = torch.randn(attacked.z0.shape, generator=attacked.random_generator()).to(attacked.z0)
-    distance = (attacked.z - attacked.z0).norm(dim=1, keepdim=True)
-    codes = attacked.z0 + distance * direction / direction.norm(dim=1, keepdim=True)
-    return batched_apply(attacked.generator.decode, codes, attacked.device)
+    """G(z0 + ‖z − z0‖·u), u a random direction that stays in class y: the attack's latent distance on the manifold.
+
+    u points at a code drawn from the density of y. Of `DIRECTIONS` draws the first is taken whose code is within the
+    density of y and whose image the victim calls y; a row without one gets NaN.
+    """
+    distance, generator = (attacked.z - attacked.z0).norm(dim=1, keepdim=True), attacked.random_generator()
+    images, found = torch.full_like(attacked.x, torch.nan), torch.zeros(len(attacked.y), dtype=torch.bool)
+    for _ in range(DIRECTIONS):
+        direction = attacked.density.sample(attacked.y, generator).to(attacked.z0) - attacked.z0
+        codes = attacked.z0 + distance * direction / direction.norm(dim=1, keepdim=True)
+        drawn = batched_apply(attacked.generator.decode, codes, attacked.device)
+        said = batched_apply(attacked.victim, drawn, attacked.device).argmax(dim=1)
+        within = attacked.density.contains(codes.to(attacked.device), attacked.y.to(attacked.device)).cpu()
+        new = ~found & within & (said == attacked.y)
+        images[new], found = drawn[new], found | new
+    return images
 
 
 def pixel_noise(attacked: AttackedImages) -> Tensor:
@@ -141,7 +168,10 @@ def _real_at_distance(attacked: AttackedImages, label: Tensor) -> Tensor:
 
 
 def without_victim(attack: LatentAttack) -> LatentAttack:
-    """The same attack with the victim's multiplier k fixed at 0: the image becomes y', and the victim predicts y'."""
+    """The same attack from its first start without what constrains the victim: neither its prediction nor its CAM.
+
+    The image becomes y', and the victim predicts y'.
+    """
     no_penalty = {
         "_target_": "cam_adv.attacks.latent.penalty.DualAscent",
         "start": 0.0,
@@ -151,5 +181,7 @@ def without_victim(attack: LatentAttack) -> LatentAttack:
         "target_margin": 0.0,
         "cap": 0.0,
     }
-    # Without a constraint there is no best iterate to keep, and mu(x) is the only initialisation without the victim.
-    return attack.model_copy(update={"penalty": no_penalty, "keep_best": False, "init": ["mean"]})
+    weights = attack.weights.model_copy(update={"cam": 0.0})
+    # Without a constraint there is no best iterate to keep, nor a start that is worse than another.
+    changes = {"penalty": no_penalty, "weights": weights, "keep_best": False, "init": attack.init[:1]}
+    return attack.model_copy(update=changes)

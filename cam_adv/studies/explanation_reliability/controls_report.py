@@ -1,6 +1,6 @@
 """How much maps change under the attack and under each control, side by side."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,14 +13,16 @@ Dissimilarities = dict[str, dict[str, float]]
 """Comparison → attribution method → mean dissimilarity to the map of x."""
 
 
-def mean_dissimilarities(measurements: Sequence[Mapping[str, Measurements]]) -> Dissimilarities:
-    """Means over all rows of all victims: first the attack's, then each control's."""
+def mean_dissimilarities(
+    measurements: Sequence[Mapping[str, Measurements]], attributions: Iterable[str]
+) -> Dissimilarities:
+    """Means over the usable rows of all victims: first the attack's, then each control's."""
     means: Dissimilarities = {}
-    for name in measurements[0] if measurements else ():
+    for name in attributions if measurements else ():
         rows = concatenate([measured[name].rows for measured in measurements])
         for column, values in rows.items():
             if column.startswith(DISSIMILARITY):
-                means.setdefault(column.removeprefix(DISSIMILARITY), {})[name] = values.double().mean().item()
+                means.setdefault(column.removeprefix(DISSIMILARITY), {})[name] = values.double().nanmean().item()
     return means
 
 

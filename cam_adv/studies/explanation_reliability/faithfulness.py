@@ -1,4 +1,4 @@
-"""H2: after the attack, masking what the map ranks highest no longer controls the victim's margin."""
+"""H2: after the attack, masking what the map ranks highest controls the victim's margin less than under a control."""
 
 from collections.abc import Callable, Mapping
 

@@ -1,5 +1,6 @@
 """Attribution maps of many images, downsampled maps, and reference maps that do not depend on the image."""
 
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -13,6 +14,22 @@ from cam_adv.schema.attribution import AttributionSettings
 
 COARSE_SIDE = 7
 """Largest side of downsampled maps: that of the exact CAM of a 28×28 image."""
+
+
+@dataclass(frozen=True)
+class AttributionMaps:
+    """Of one attribution method, raw, on the CPU.
+
+    x: of the attacked images, `(n, h, w)`. comparisons: of the images that x is compared with, by name.
+    clean, other_class: of the clean images and of the real images of class y' of m matched pairs, `(m, h, w)`.
+    reconstructed: of the reconstructions of clean images in pairs of their own, `(l, h, w)`.
+    """
+
+    x: Tensor
+    comparisons: dict[str, Tensor]
+    clean: Tensor
+    other_class: Tensor
+    reconstructed: Tensor
 
 
 def make_maps(

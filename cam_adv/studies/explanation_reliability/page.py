@@ -1,6 +1,7 @@
 """The study as one HTML page: verdicts in sentences, the ranking, and the figures."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cam_adv.metrics.intervals import Rate
 from cam_adv.runtime.atomic_files import write_atomically
+from cam_adv.studies.explanation_reliability.claims import TITLES
 from cam_adv.studies.explanation_reliability.config import ReliabilityConfig
-from cam_adv.studies.explanation_reliability.report import TITLES
 
 NAME = "explanation_reliability.html"
 CAPTIONS = {
@@ -34,7 +35,7 @@ def write_page(
 
     Args:
         names: of the `dataset`, the `victim` and the `attack`.
-        content: from `findings_to_json`.
+        content: of the study's JSON: plan, power, known answers, and findings by attribution method.
         order: attribution methods, the most robust first.
         rates: attack → criterion → rate.
     """
@@ -52,8 +53,21 @@ def write_page(
         names=names,
         rates=rates,
         titles=TITLES,
-        content=content,
+        plan=content["plan"],
+        power=content["power"],
+        arms=content["arms"],
+        known=content["meta_evaluation"],
+        content=content["attributions"],
         order=order,
         figures=figures,
+        number=partial(_shown, "{:.2f}"),
+        signed=partial(_shown, "{:+.2f}"),
+        percent=partial(_shown, "{:.0%}"),
+        area=lambda value: _shown("{:.2f}", None if value is None else 0.5 + value),
     )
     write_atomically(folder / NAME, page)
+
+
+def _shown(form: str, value: float | None) -> str:
+    """A number, or a dash for what was not measured."""
+    return "–" if value is None else form.format(value)

@@ -52,6 +52,14 @@ def test_excess_is_the_negative_log_density_above_the_median_of_the_class(data: 
         assert (expected > 0).any()
 
 
+def test_contains_99_percent_of_the_real_codes_of_each_class() -> None:
+    codes, labels = codes_and_labels((300, 200, 2))
+    density = LatentDensity(codes, labels)
+    within = density.contains(codes, labels)
+    assert [int(within[labels == label].sum()) for label in range(3)] == [297, 198, 2]
+    assert not density.contains(100 + codes, labels).any()
+
+
 def test_excess_of_one_dimension_by_hand() -> None:
     """Class 0 at −1, 0, 1 and class 1 at 8, 12: the variances 1 and 8, and (2 + 8)/4 = 2.5 pooled, make
     0.9 + 0.25 + 0.00025 = 1.15025 and 7.45025; the energies of class 0 are 0 at 0 and the median at ±1."""

@@ -14,6 +14,7 @@ from cam_adv.studies.explanation_reliability.concealment import (
     detector_auc_contributions,
     match_pairs,
     permutation_test,
+    reader_scores,
 )
 
 
@@ -33,28 +34,47 @@ def test_detector_auc_contributions_separable_and_equal_maps(separable: bool) ->
     columns = detector_auc_contributions(
         (confidence, confidence), (attacked, clean), other, label, image, 5, 0.05, seed=0
     )
-    assert tuple(columns) == PAIR_COLUMNS
+    assert set(columns) == {*PAIR_COLUMNS, "other_class"}
     assert {len(values) for values in columns.values()} == {count}
     assert columns["other_class"].mean() > 0.99
-    claims = Claims(make_config(n_resamples=500), seed=0)
-    pairs = {"victim": torch.zeros_like(image), "image": image} | columns
-    finding = claims.concealment({"map": pairs})["map"]
+    pairs = {"victim": torch.zeros_like(image), "image": image, "start": image} | columns
+    finding = Claims(make_config()).concealment({"map": (pairs, pairs)})["map"]
     auc = finding.details["AUC of map - 0.5"]
     if separable:
         assert auc.effect == pytest.approx(0.5, abs=1e-3)
         assert finding.verdict == "no"
         assert columns["evades"].mean() < 0.05
-        assert permutation_test(columns) == 1 / (1 + N_PERMUTATIONS)
+        assert permutation_test(columns, 0.1) == pytest.approx((1 / (1 + N_PERMUTATIONS), 1))
     else:
         assert auc.low < 0 < auc.high
         assert finding.verdict != "no"
-        assert permutation_test(columns) > 0.01
+        assert permutation_test(columns, 0.0)[0] > 0.01
+        assert permutation_test(columns, 0.3)[1] < 0.01
         assert columns["evades"].mean() > 0.85
+        assert columns["evades_reader"].mean() > 0.85
 
 
 def test_permutation_test_without_pairs_returns_one() -> None:
-    empty = torch.empty(0)
-    assert permutation_test({"both": empty, "confidence": empty, "null": torch.empty(0, N_PERMUTATIONS)}) == 1.0
+    pairs = {"both": torch.empty(0), "confidence": torch.empty(0), "null": torch.empty(0, N_PERMUTATIONS)}
+    assert permutation_test(pairs, 0.1) == (1, 1)
+
+
+def test_permutation_test_shifts_the_null_distribution_by_the_threshold() -> None:
+    """The map adds 0.3, the null is −0.1, 0 and 0.1: relative to 0.2, one of three is as large, all are as small."""
+    pairs = {"both": torch.full((2,), 0.8), "confidence": torch.full((2,), 0.5)}
+    pairs["null"] = torch.tensor([-0.1, 0.0, 0.1]).expand(2, 3)
+    assert permutation_test(pairs, 0.2 - 1e-6) == (1 / 4, 1)
+    assert permutation_test(pairs, 0.25) == (2 / 4, 3 / 4)
+
+
+def test_reader_scores_are_dissimilarities_to_the_nearest_class_mean_without_the_own_pair() -> None:
+    """Two classes with the patterns ↘ and ↗; the pair's own clean map takes no part in the mean."""
+    down, up = torch.eye(2), torch.eye(2).flip(0)
+    clean = torch.stack([down, down, up, up, down])
+    attacked = torch.stack([down, up, torch.tensor([[1.0, 1.0], [0.0, 0.0]]), -up, up])
+    of_attacked, of_clean = reader_scores(attacked, clean, torch.tensor([0, 0, 1, 1, 2]))
+    assert of_attacked.tolist() == pytest.approx([0, 0, 1, 0, 0], abs=1e-6)
+    assert of_clean.tolist() == pytest.approx([0, 0, 0, 0, 0], abs=1e-6)
 
 
 def test_match_pairs_are_of_one_class_and_within_the_caliper() -> None:

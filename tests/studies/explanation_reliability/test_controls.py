@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cam_adv.attacks.latent.latent_density import LatentDensity
 from cam_adv.data.splits import LabelledImages
 from cam_adv.errors import UserError
 from cam_adv.models.generators.svae import SVAE
@@ -25,6 +26,18 @@ class IdentityGenerator(nn.Module):
         return codes
 
 
+class Sign(nn.Module):
+    """A classifier of codes by the sign of their first number: class 0 where it is positive."""
+
+    def forward(self, codes: Tensor) -> Tensor:
+        return torch.stack([codes[:, 0], -codes[:, 0]], dim=1)
+
+
+CODES = torch.randn(400, 2, generator=torch.Generator().manual_seed(5))
+DENSITY = LatentDensity(torch.cat([CODES[:200], CODES[200:] + 8]), torch.arange(2).repeat_interleave(200))
+"""Class 0 around (0, 0), class 1 around (8, 8)."""
+
+
 def attacked_images(x: Tensor, x_adv: Tensor, **changes: Any) -> AttackedImages:
     """One attack; every image is of class 0, and the real images are the attacked ones."""
     count = len(x)
@@ -36,11 +49,15 @@ def attacked_images(x: Tensor, x_adv: Tensor, **changes: Any) -> AttackedImages:
         x=x,
         x_adv=x_adv,
         z0=codes,
+        z_start=codes + 0.5,
         z=codes + 1,
         transition=x_adv,
+        victim=nn.Identity(),
         generator=IdentityGenerator(),
+        density=DENSITY,
         real=LabelledImages(x, zeros),
         real_index=index,
+        reconstructed=x,
         class_names=("0", "1"),
         seed=0,
     )
@@ -71,13 +88,24 @@ def test_pixel_noise_unreachable_distance_moves_every_pixel_to_the_range_limit()
     assert (((noisy == 0) | (noisy == 1)).float().mean(dim=(1, 2, 3)) == 1).all()
 
 
-def test_random_latent_perturbation_has_the_attacks_latent_distance() -> None:
-    z0, distance = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)), torch.arange(6.0)
-    attacked = attacked_images(X, X, z0=z0, z=z0 + distance[:, None] * torch.eye(5)[2])
+def test_random_latent_perturbation_stays_in_the_class_at_the_attacks_latent_distance() -> None:
+    """The victim calls a code of class 0 where its first number is positive. No code of class 0 is 50 away."""
+    z0, distance = torch.tensor([[0.3, -0.2]]).repeat(6, 1), torch.tensor([0.5, 1.0, 1.5, 2.0, 0.0, 50.0])
+    attacked = attacked_images(
+        z0,
+        z0,
+        z0=z0,
+        z=z0 + distance[:, None] * torch.tensor([0.6, 0.8]),
+        victim=Sign(),
+        density=DENSITY.float(),
+    )
     perturbed = controls.random_latent_perturbation(attacked)
-    assert torch.allclose((perturbed - z0).norm(dim=1), distance, atol=1e-5)
-    assert not torch.allclose(perturbed[1:], attacked.z[1:], atol=0.1)
-    assert torch.equal(perturbed, controls.random_latent_perturbation(attacked))
+    assert torch.allclose((perturbed - z0).norm(dim=1)[:5], distance[:5], atol=1e-5)
+    assert (perturbed[:5, 0] > 0).all()
+    assert DENSITY.float().contains(perturbed[:5], attacked.y[:5]).all()
+    assert not torch.allclose(perturbed[:4], attacked.z[:4], atol=0.1)
+    assert perturbed[5].isnan().all()
+    assert torch.equal(perturbed[:5], controls.random_latent_perturbation(attacked)[:5])
 
 
 def test_reconstruction_decodes_the_posterior_mean() -> None:
@@ -85,6 +113,10 @@ def test_reconstruction_decodes_the_posterior_mean() -> None:
     expected = generator.decode(generator.encode(X).mean)
     found = controls.reconstruction(attacked_images(X, X, generator=generator))
     assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_start_decodes_the_code_that_the_attack_starts_from() -> None:
+    assert torch.equal(controls.start(attacked_images(X, X)), torch.full((6, 2), 0.5))
 
 
 def test_blank_image_is_black_and_transition_is_passed_through() -> None:

@@ -4,6 +4,9 @@ import csv
 import html
 import json
 import math
+import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,14 +14,29 @@ import torch
 from reliability_config import make_config
 
 from cam_adv.metrics.intervals import wilson
-from cam_adv.studies.explanation_reliability.claims import CLAIMS, Claims, Findings, primary_findings, ranking
+from cam_adv.studies.explanation_reliability.claims import (
+    CLAIMS,
+    Claims,
+    Findings,
+    primary_findings,
+    ranking,
+    withhold,
+)
 from cam_adv.studies.explanation_reliability.concealment import N_PERMUTATIONS, PAIR_COLUMNS
-from cam_adv.studies.explanation_reliability.finding import NO_FINDING, Estimate, Finding
+from cam_adv.studies.explanation_reliability.finding import NO_ESTIMATE, NO_FINDING, Estimate, Finding
 from cam_adv.studies.explanation_reliability.measurements import Measurements
+from cam_adv.studies.explanation_reliability.meta_evaluation import (
+    SENTENCES,
+    KnownAnswer,
+    Status,
+    known_answers_to_json,
+)
 from cam_adv.studies.explanation_reliability.page import write_page
+from cam_adv.studies.explanation_reliability.power import power_to_json, study_power
 from cam_adv.studies.explanation_reliability.report import (
     NOTHING_MEASURED_TEXT,
     VERDICT_TEXTS,
+    WITHHELD_TEXT,
     findings_to_json,
     print_reliability,
     reliability_figure,
@@ -33,25 +51,31 @@ RATES = {name: {"success": wilson(3, 12)} for name in ATTACKS}
 
 def measured_findings(rows: int) -> Findings:
     """Findings of the claims on `rows` rows, all of different images."""
-    config, index = make_config(n_resamples=100), torch.arange(rows)
+    config, index = make_config(), torch.arange(rows)
     names = ("attack", *config.controls)
-    table = {"victim": torch.zeros_like(index), "image": index}
+    key = {"victim": torch.zeros_like(index), "image": index, "start": index}
+    table = dict(key)
     table |= {f"map_dissimilarity {name}": torch.linspace(0, 1, rows + 2)[1:-1] for name in names}
-    table |= {f"advantage {key}": torch.linspace(0, 1, rows + 2)[1:-1] for key in ("x", "attack", "mean_map")}
-    pairs = {"victim": torch.zeros_like(index), "image": index} | dict.fromkeys(PAIR_COLUMNS, torch.ones(rows))
+    table |= {f"keeps {name}": torch.ones(rows) for name in config.controls}
+    ranked = ("x", "attack", "mean_map", "ink", *config.matched)
+    table |= {f"advantage {name}": torch.linspace(0, 1, rows + 2)[1:-1] for name in ranked}
+    pairs = key | dict.fromkeys(PAIR_COLUMNS, torch.ones(rows))
     pairs["null"] = torch.zeros(rows, N_PERMUTATIONS)
-    claims = Claims(config, seed=0)
-    found = (
-        claims.instability({"cam": table}),
-        claims.unfaithfulness({"cam": table}),
-        claims.concealment({"cam": pairs}),
-    )
-    return {"cam": {claim: of["cam"] for claim, of in zip(CLAIMS, found, strict=True)}}
+    return Claims(config).decide({"cam": Measurements(table, pairs, pairs)})
 
 
-def page_of(findings: Findings, folder: Path) -> str:
+def page_of(findings: Findings, folder: Path, status: Status = "right", changed_since: Sequence[str] = ()) -> str:
+    """Of one explanation, with the same findings under another attack."""
     by_attack = dict.fromkeys(ATTACKS, findings)
-    content = json.loads(json.dumps(findings_to_json(by_attack), allow_nan=False))
+    known = [KnownAnswer("reversed", "instability", "yes", "no", status, NO_FINDING)]
+    content = {
+        "plan": {"digest": "0123456789ab", "changed_since": changed_since},
+        "power": power_to_json(study_power(make_config())),
+        "arms": {"type1_cam": findings_to_json(by_attack)},
+        "meta_evaluation": known_answers_to_json(known),
+        "attributions": findings_to_json(by_attack),
+    }
+    content = json.loads(json.dumps(content, allow_nan=False))
     write_page(make_config(), NAMES, content, ranking(primary_findings(by_attack)), RATES, folder)
     return html.unescape((folder / "explanation_reliability.html").read_text())
 
@@ -60,23 +84,43 @@ def test_page_of_measured_effects_shows_numbers_and_details(tmp_path: Path) -> N
     page = page_of(measured_findings(rows=12), tmp_path)
     assert "<td>cam</td>" in page
     assert "nothing measured" not in page
-    assert "dissimilarity 0.50, +0.00 beyond real_pair" in page
-    assert "AUC 1.00 by the map, 1.00 by confidence; 100% of the maps evade the detector" in page
-    assert "The high confidence attack succeeded on 25.0% of its rows" in page
+    assert "dissimilarity 0.50, +0.00 beyond reconstruction (100% keep the class), +0.00 beyond real_pair" in page
+    assert "AUC 1.00 by the map, 1.00 by confidence" in page
+    assert (
+        "100% (71% to 100%) of the maps pass the detector, 100% one on confidence, 100% the rule of a reader" in page
+    )
+    assert "digest 0123456789ab" in page
+    assert "verdict nothing-to-lose" in page
+    assert re.search(r"<td>high confidence attack</td><td[^>]*>25.0%", page)
+    assert "<h2>The verdicts under type1_cam</h2>" in page
+    assert "is not the one that this run was made by" not in page
+
+
+def test_page_says_what_of_the_plan_was_changed(tmp_path: Path) -> None:
+    page = page_of(measured_findings(rows=12), tmp_path, changed_since=["digest", "study.min_effect.passing"])
+    assert "is not the one that this run was made by; it differs in\ndigest, study.min_effect.passing." in page
+
+
+@pytest.mark.parametrize(("status", "count"), [("right", 1), ("wrong", 2), ("too few images", 2)])
+def test_page_says_at_its_top_if_a_known_answer_came_out_wrong(status: Status, count: int, tmp_path: Path) -> None:
+    page = page_of(withhold(measured_findings(rows=12)), tmp_path, status)
+    assert page.count(SENTENCES[status]) == count  # at the top and beside the table
+    assert page.count(WITHHELD_TEXT) == 2 * len(CLAIMS)
 
 
 @pytest.mark.parametrize("rows", [0, 1])
 def test_page_of_too_few_rows_says_nothing_measured(rows: int, tmp_path: Path) -> None:
     """The details are there, but without an effect."""
     findings = measured_findings(rows)
-    assert all(math.isnan(finding.estimate.effect) and finding.details for finding in findings["cam"].values())
+    assert all(finding.details for finding in findings["cam"].values())
+    findings = {"cam": {claim: replace(finding, estimate=NO_ESTIMATE) for claim, finding in findings["cam"].items()}}
     page = page_of(findings, tmp_path)
-    assert page.count("nothing measured") == page.count(NOTHING_MEASURED_TEXT) == len(CLAIMS)
+    assert page.count("nothing measured") == page.count(NOTHING_MEASURED_TEXT) == 2 * len(CLAIMS)
 
 
 def test_page_of_an_attack_without_success_says_nothing_measured(tmp_path: Path) -> None:
     page = page_of({"cam": dict.fromkeys(CLAIMS, NO_FINDING)}, tmp_path)
-    assert page.count("nothing measured") == len(CLAIMS)
+    assert page.count("nothing measured") == 2 * len(CLAIMS)
 
 
 def test_findings_to_json_holds_the_other_attack_and_no_nan() -> None:
@@ -93,8 +137,8 @@ def test_findings_to_json_holds_the_other_attack_and_no_nan() -> None:
 
 
 def test_verdict_text_of_every_decided_verdict_is_its_own() -> None:
-    found = Estimate(0.1, 0.0, 0.2, 1.0, 1.0, 50, 50)
-    texts = {verdict_text(claim, Finding(found, verdict, {})) for claim in CLAIMS for verdict in ("yes", "no")}
+    found = Estimate(0.1, 0.0, 0.2, 1.0, 1.0, 50, 50, 50)
+    texts = {verdict_text(claim, Finding(found, verdict, {})) for claim, verdict in VERDICT_TEXTS}
     assert texts == set(VERDICT_TEXTS.values())
     assert verdict_text("instability", Finding(found, "undecided", {})).startswith("Undecided")
 
@@ -118,7 +162,7 @@ def test_write_measures_means_leave_out_nan(tmp_path: Path) -> None:
         "map_dissimilarity attack": torch.tensor([0.25, 0.75]),
         "spearman real_pair": torch.tensor([0.5, math.nan]),
     }
-    write_measures({"attack": [{"cam": Measurements(rows, {})}]}, tmp_path / "measures.csv")
+    write_measures({"attack": [{"cam": Measurements(rows, {}, {})}]}, tmp_path / "measures.csv")
     with (tmp_path / "measures.csv").open(newline="") as file:
         lines = list(csv.reader(file))
     assert lines == [
