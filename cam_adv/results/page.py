@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from jinja2 import Environment, StrictUndefined, TemplateError, meta
 
 from cam_adv.errors import UserError
-from cam_adv.results.filters import FILTERS
+from cam_adv.results import filters, study_tables
 from cam_adv.results.record import Record
 
 PLACE = re.compile(r"<!-- =(.+?) -->(.*?)<!-- / -->", re.DOTALL)
 NOT_MEASURED = "not measured"
 
 ENVIRONMENT = Environment(undefined=StrictUndefined, autoescape=False)
-ENVIRONMENT.filters |= FILTERS
+ENVIRONMENT.filters |= filters.FILTERS | study_tables.FILTERS
 
 
 def render(page: str, records: Mapping[str, Record | None]) -> str:

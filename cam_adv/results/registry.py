@@ -48,12 +48,24 @@ RESULTS = (
         pictures={"sweep.png": "frontier.png"},
     ),
     Result(
+        "robust_explanation",
+        "cam-adv study=robust_explanation",
+        minutes=6,
+        headline=True,
+        values="robust_explanation.json",
+        pictures={"figures/robust_explanation.png": "robust_explanation.png"},
+    ),
+    Result(
         "attack_comparison",
         "cam-adv study=attack_comparison",
         minutes=7,
         headline=True,
         values="attack_comparison.json",
-        pictures={"figures/attack_comparison.png": "attack_comparison.png"},
+        keys=("verdict_texts", "false_positives", "classes"),
+        pictures={
+            "figures/attack_comparison.png": "attack_comparison.png",
+            "figures/false_positives.png": "false_positives.png",
+        },
     ),
     Result(
         "hands",

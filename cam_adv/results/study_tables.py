@@ -8,6 +8,8 @@ from cam_adv.results.filters import percent, rate
 
 Json = Mapping[str, Any]
 
+HELPS = {"yes": "helps", "no": "does not help", "undecided": "undecided"}
+
 
 def concealment_table(values: Json) -> str:
     """How often each attack stays concealed from each explanation, from `robust_explanation.json`."""
@@ -52,8 +54,7 @@ def trainings_table(values: Json) -> str:
         for number, (measure, found) in enumerate(one["attacks"].items()):
             begin = ["", ""] if number else [training, rate(one["accuracy"])]
             share = rate(found["clean_share"]) if "clean_share" in found else ""
-            effect = found.get("effect")
-            changed = "" if effect is None else f"{change(effect['change'])}: {effect['answer']}"
+            changed = f"{change(found['change'])}: {HELPS[found['improves_robustness']]}" if "change" in found else ""
             rows.append([*begin, measure, share, rate(found["success"]), changed])
     return table(
         ["training", "accuracy", "attack", "clean images that reach the confidence", "success", "change"], rows

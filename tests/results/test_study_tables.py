@@ -1,0 +1,65 @@
+"""The tables of the studies in the pages, by hand."""
+
+from typing import Any
+
+from cam_adv.results.study_tables import (
+    change,
+    concealment_table,
+    prevalence_table,
+    trainings_table,
+    true_positives_table,
+)
+
+
+def rate(middle: float) -> dict[str, float]:
+    return {"rate": middle, "low": middle - 0.1, "high": middle + 0.1}
+
+
+FALL = {"estimate": -0.15, "low": -0.36, "high": 0.046}
+
+
+def rows(table: str) -> list[str]:
+    return table.splitlines()[2:]
+
+
+def test_change_is_in_points() -> None:
+    assert change(FALL) == "−15.0 (−36.0 to +4.6)"
+
+
+def test_concealment_has_a_row_for_each_attack() -> None:
+    attacks = {"a": {"cam": {"concealed": rate(0.5)}, "robust": {"concealed": rate(0.25)}}}
+    table = concealment_table({"attacks": attacks})
+    assert table.splitlines()[0] == "| attack or control | cam | robust |"
+    assert rows(table) == ["| a | 50% (40 to 60%) | 25% (15 to 35%) |"]
+
+
+def test_pictures_that_nobody_reads_leave_their_cells_empty() -> None:
+    read = {"pictures": 8, "left_out": 2, "passing": rate(0.5), "fpr": [rate(0.2)]}
+    nothing: dict[str, Any] = {"pictures": 0, "left_out": 10, "passing": None, "fpr": None}
+    found = {
+        "prevalences": [0.1],
+        "clean": {"all": rate(0.1)},
+        "pictures": {"a": {"all": read}, "b": {"all": nothing}},
+    }
+    assert rows(prevalence_table({"false_positives": found})) == [
+        "| clean images |  | 10.0% (0.0 to 20.0%) |  |",
+        "| a | 8 (2) | 50.0% (40.0 to 60.0%) | 20.0% (10.0 to 30.0%) |",
+        "| b | 0 (10) |  |  |",
+    ]
+
+
+def test_true_positives_of_a_class() -> None:
+    attacks = {"pgd": {"after": rate(0.85), "change": FALL}}
+    classes = {"3": {"clean": {"tpr": rate(0.9), "fpr": rate(0.1)}, "attacks": attacks}}
+    assert rows(true_positives_table({"classes": classes})) == ["| 3 | 90.0%, 10.0% | 85.0%: −15.0 (−36.0 to +4.6) |"]
+
+
+def test_training_is_named_once_and_changes_against_the_first() -> None:
+    plain = {"accuracy": rate(0.9), "attacks": {"type1": {"success": rate(0.8), "clean_share": rate(0.7)}}}
+    changed = {"success": rate(0.6), "change": FALL, "improves_robustness": "yes"}
+    other = {"accuracy": rate(0.9), "attacks": {"type1": changed, "pgd": changed | {"improves_robustness": "no"}}}
+    assert rows(trainings_table({"trainings": {"plain": plain, "other": other}})) == [
+        "| plain | 90.0% (80.0 to 100.0%) | type1 | 70.0% (60.0 to 80.0%) | 80.0% (70.0 to 90.0%) |  |",
+        "| other | 90.0% (80.0 to 100.0%) | type1 |  | 60.0% (50.0 to 70.0%) | −15.0 (−36.0 to +4.6): helps |",
+        "|  |  | pgd |  | 60.0% (50.0 to 70.0%) | −15.0 (−36.0 to +4.6): does not help |",
+    ]
