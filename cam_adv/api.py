@@ -18,7 +18,7 @@ from cam_adv.config.repeated_run import with_repeated_run
 from cam_adv.config.settings import Settings
 from cam_adv.config.user_configs import add_user_configs
 from cam_adv.data.load import load_dataset
-from cam_adv.data.splits import ImageSplits
+from cam_adv.data.splits import ImageSplits, LabelledImages
 from cam_adv.errors import UserError
 from cam_adv.reports.terminal import print_models, print_paths
 from cam_adv.runtime import run_dir
@@ -93,9 +93,10 @@ def run_study(settings: Settings, folder: Path, config: str, overrides: Sequence
     with acquire_device(settings.hardware) as hardware:
         context = _build(settings.model_copy(update={"hardware": hardware}), folder, parse_overrides(overrides))
         run_dir.claim(folder, config, overrides)
-        if models := context.prepare():
-            print_models(models)
-        objective = settings.study.run(context)
+        with context.zoo.in_use:
+            if models := context.prepare():
+                print_models(models)
+            objective = settings.study.run(context)
     if failed := context.drawing.failed:
         print(f"Not drawn, for the reasons above: {', '.join(failed)}. All numbers are in {folder}.")
     print_paths(folder, settings.outputs)
@@ -124,11 +125,14 @@ def _build(settings: Settings, folder: Path, overrides: Mapping[str, Value]) -> 
 
 
 def _load_splits(settings: Settings) -> tuple[Settings, ImageSplits]:
-    """The settings with numbers in place of class names, and the images of their dataset.
+    """The settings with numbers in place of class names, and the images of their dataset, none for some studies.
 
     Raises:
         UserError: the images can't be read, or do not have the classes that the settings name.
     """
+    if not settings.study.needs_images:
+        none = LabelledImages(torch.empty(0, 1, 1, 1, dtype=torch.uint8), torch.empty(0, dtype=torch.int64))
+        return settings, ImageSplits(none, none, none, ())
     log.info("Reading %s.", settings.dataset.name)
     splits = load_dataset(settings.dataset)
     settings = settings.with_class_numbers(splits.class_names)

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cam_adv.config.cached_repository import cache_config_repository
 from cam_adv.config.command_errors import explain_config_error, explain_override_error
+from cam_adv.config.folded_help import fold_config_groups
 from cam_adv.config.repeated_run import with_repeated_run
 from cam_adv.config.user_configs import add_user_configs, check_config_folders
 from cam_adv.errors import UserError
@@ -142,6 +143,7 @@ def _run() -> None:
         launchers.override_optuna_config()
         if {"-sc", "--shell-completion", "-h", "--help"} & set(sys.argv):
             cache_config_repository()
+            fold_config_groups()
         group = _join_group()
         if group is not None and group.rank > 0:
             group.worker_loop()

@@ -20,6 +20,7 @@ from cam_adv.data.pixels import to_unit_range
 from cam_adv.errors import UserError
 from cam_adv.metrics.success import AttackVerdict, type1_verdict
 from cam_adv.studies.context import StudyContext
+from cam_adv.training.stored_models import stored_models
 
 IMAGES = 64
 
@@ -113,6 +114,36 @@ class TestLoad:
         result = BoundAttack(attack, models)(x, y, target)
         assert (context.judge.read(result.x_adv, context.device).reads == 1).float().mean() > 0.8
         assert torch.equal(bound_attack(context, victim)(x, y, target).x_adv, result.x_adv)
+
+    def test_result_is_evaluated_as_by_hand(self, context: StudyContext) -> None:
+        """The table has the verdict of each image, the rates are its means; the models stay while they are in use."""
+        x, y, target = (part[-32:] for part in correct_images(context))
+        attack = bound_attack(context, steps=15)
+        result = attack(x, y, target)
+        shown = context.evaluate(attack, result)
+        table = shown.to_pandas()
+        for criterion, met in vars(verdict(context, result)).items():
+            assert table[criterion].tolist() == met.int().tolist()
+            assert shown.rates[criterion].rate == pytest.approx(met.float().mean().item())
+        assert 0 < table["success"].sum() < 32
+        assert table["pixels"].tolist() == pytest.approx((result.x_adv - x).flatten(1).norm(dim=1).tolist(), abs=1e-6)
+        names = context.splits.class_names
+        assert table["victim_x"].tolist() == [names[label] for label in y.tolist()]
+        models = stored_models(context.settings.outputs / "models")
+        assert {model.state for model in models} == {"current"}
+        assert not any(model.remove() for model in models)
+        assert all(model.folder.exists() for model in models)
+
+    def test_result_is_evaluated_with_the_victim_of_the_attack(self, context: StudyContext) -> None:
+        class Reversed(nn.Module):
+            def forward(self, images: Tensor) -> Tensor:
+                return -context.victim(images)
+
+        x, y, target = (part[:4] for part in correct_images(context))
+        attack = bound_attack(context, Reversed(), steps=2)
+        table = context.evaluate(attack, attack(x, y, target)).to_pandas()
+        said = (-context.victim(x)).argmax(dim=1).tolist()
+        assert table["victim_x"].tolist() == [context.splits.class_names[label] for label in said]
 
     def test_pixel_attack_is_bound_to_the_victim_alone(self, context: StudyContext) -> None:
         attack = settings_from(compose(["attack=pgd"])).attack

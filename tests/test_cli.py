@@ -332,4 +332,7 @@ class TestProcess:
         if arguments[0] == "--cfg":
             assert OmegaConf.create(output).attack.steps == 17
         if arguments[0] == "--help":
-            assert {line.split(":")[0] for line in output.splitlines()} >= set(GROUPS)
+            lines = output.splitlines()
+            assert {line.split(":")[0] for line in lines} >= set(GROUPS)
+            assert len(lines) <= 40  # one screen
+            assert max(map(len, lines)) <= 80

@@ -1,6 +1,5 @@
 """The speed of this machine, and the work and memory of a computation."""
 
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -9,6 +8,8 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
+
+from cam_adv.errors import UserError
 
 MATRIX_SIZE = 2048
 REPEATS = 7
@@ -48,6 +49,17 @@ def count_flops(work: Callable[[], object]) -> float:
 
 
 def peak_memory() -> float:
-    """The peak resident memory in bytes of this process, or of a child process that has ended if that is larger."""
+    """The peak resident memory in bytes of this process, or of a child process that has ended if that is larger.
+
+    Raises:
+        UserError: on Windows.
+    """
+    if sys.platform == "win32":
+        raise UserError(
+            "The benchmark measures memory with getrusage, which Windows doesn't have.",
+            "Run it on Linux or macOS, or in the Windows Subsystem for Linux.",
+        )
+    import resource
+
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

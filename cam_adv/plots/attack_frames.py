@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cam_adv.attacks.result import AttackResult
 from cam_adv.attacks.trace import evenly_spaced
-from cam_adv.metrics.evaluator import Evaluator
+from cam_adv.metrics.evaluator import Evaluator, Predictions
 from cam_adv.plots.animation import write_gif
 from cam_adv.plots.filmstrip import Frame, cam_scale, filmstrip_figure
 from cam_adv.plots.save import save_figure
@@ -155,17 +155,22 @@ def draw_trace(
     return folder / f"{name}.gif"
 
 
+def predicted_frame(
+    image: Tensor, caption: str, predictions: Predictions, row: int, y: int, generated: Tensor | None = None
+) -> Frame:
+    """The frame of an image `(C, H, W)` that is row `row` of the predictions, with the CAM of class y."""
+    return Frame(
+        image=image,
+        cam=None if predictions.cam is None else predictions.cam[row, y],
+        victim_label=int(predictions.victim[row].argmax()),
+        victim_confidence=float(predictions.victim[row].max()),
+        judge_label=int(predictions.judge_reads[row]),
+        judge_confidence=float(predictions.judge[row].max()),
+        caption=caption,
+        generated=generated,
+    )
+
+
 def _frames(images: Tensor, captions: Sequence[str], y: int, evaluator: Evaluator) -> list[Frame]:
     predictions = evaluator.predict(images)
-    return [
-        Frame(
-            image=images[number],
-            cam=None if predictions.cam is None else predictions.cam[number, y],
-            victim_label=int(predictions.victim[number].argmax()),
-            victim_confidence=float(predictions.victim[number].max()),
-            judge_label=int(predictions.judge_reads[number]),
-            judge_confidence=float(predictions.judge[number].max()),
-            caption=caption,
-        )
-        for number, caption in enumerate(captions)
-    ]
+    return [predicted_frame(images[row], caption, predictions, row, y) for row, caption in enumerate(captions)]

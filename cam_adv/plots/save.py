@@ -17,10 +17,15 @@ time."""
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG; the file appears whole or not at all."""
+    write_atomically(path, figure_png(figure))
+
+
+def figure_png(figure: Figure) -> bytes:
+    """A figure as the content of a PNG file."""
     content = BytesIO()
     make_texts_literal(figure)
     figure.savefig(content, dpi=DPI, format="png", pil_kwargs={"compress_level": COMPRESSION})
-    write_atomically(path, content.getvalue())
+    return content.getvalue()
 
 
 def make_texts_literal(figure: Figure) -> None:

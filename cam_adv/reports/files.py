@@ -50,10 +50,25 @@ def rates_to_json(rates: Mapping[str, Rate]) -> dict[str, Any]:
     return {name: asdict(rate) for name, rate in rates.items()}
 
 
+DIGITS = {"distance": 4}
+"""Digits after the point in `results.csv`, where they are not six."""
+
+
 def write_results(
     evaluation: AttackEvaluation, index: Tensor, start_names: Sequence[str], class_names: Sequence[str], path: Path
 ) -> None:
-    """Write one row for each attacked image: classes by name, confidences in [0, 1], distances of codes and images.
+    """Write `result_rows` as CSV."""
+    rows = [
+        {name: f"{cell:.{DIGITS.get(name, 6)}f}" if isinstance(cell, float) else cell for name, cell in row.items()}
+        for row in result_rows(evaluation, index, start_names, class_names)
+    ]
+    write_atomically(path, csv_text(rows))
+
+
+def result_rows(
+    evaluation: AttackEvaluation, index: Tensor, start_names: Sequence[str], class_names: Sequence[str]
+) -> list[dict[str, object]]:
+    """One row for each attacked image: classes by name, confidences in [0, 1], distances of codes and images.
 
     The columns about x end with `_x`; with `_sample` where it is a sample of y' (`AttackEvaluation.from_samples`).
 
@@ -78,21 +93,21 @@ def write_results(
             "start": start_names[int(result.start[row])],
             "steps": int(result.steps[row]),
             "diverged": int(result.diverged[row]),
-            "distance": f"{float(distance[row]):.4f}",
+            "distance": float(distance[row]),
         }
         for image, one in predictions.items():
             for name, probs in (("victim", one.victim), ("judge", one.judge), ("f2", one.f2)):
                 confidence, label = probs[row].max(dim=0)
                 cells[f"{name}_{image}"] = class_names[int(label)]
-                cells[f"{name}_{image}_confidence"] = f"{float(confidence):.6f}"
+                cells[f"{name}_{image}_confidence"] = float(confidence)
             cells[f"judge_reads_{image}"] = reading_text(int(one.judge_reads[row]), class_names)
-            cells[f"plausibility_{image}"] = f"{float(one.plausibility[row]):.6f}"
-        cells |= {name: f"{float(values[row]):.6f}" for name, values in vars(evaluation.distances).items()}
+            cells[f"plausibility_{image}"] = float(one.plausibility[row])
+        cells |= {name: float(values[row]) for name, values in vars(evaluation.distances).items()}
         if residual is not None:
-            cells["residual"] = f"{float(residual[row].norm()):.6f}"
+            cells["residual"] = float(residual[row].norm())
         cells |= {criterion: int(met[row]) for criterion, met in vars(evaluation.verdict).items()}
         rows.append(cells)
-    write_atomically(path, csv_text(rows))
+    return rows
 
 
 def write_attack(

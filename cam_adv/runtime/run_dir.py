@@ -16,6 +16,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from cam_adv.errors import UserError
 from cam_adv.runtime.atomic_files import write_atomically
+from cam_adv.runtime.quoting import config_text
 from cam_adv.runtime.slugify import slugify
 
 CONFIG = "config.yaml"
@@ -239,6 +240,4 @@ def flatten(node: Any, path: str = "") -> dict[str, Any]:
 def _assignment(key: str, values: Mapping[str, Any]) -> str:
     if key not in values:
         return f"no {key}"
-    value = values[key]
-    text = {None: "null", True: "true", False: "false"}.get(value) if isinstance(value, bool | None) else str(value)
-    return f"{key}={text}"
+    return f"{key}={config_text(values[key])}"

@@ -16,7 +16,7 @@ from cam_adv.schema.wording import COMPONENT, explain_validation_error, nearest
 
 HYDRA_KEYS = ("_target_", "_convert_", "_recursive_", "_partial_")
 FILLED_IN = ("in_channels", "num_classes", "image_size")
-"""Arguments of a network that the dataset determines; they are passed where its signature has them."""
+"""Arguments of a `network` that the dataset determines; they are passed where its signature has them."""
 
 AnyComponent = TypeVar("AnyComponent", bound="Component")
 
@@ -148,7 +148,8 @@ def check_targets(values: Mapping[str, Any]) -> None:
                 parameter.VAR_POSITIONAL,
                 parameter.VAR_KEYWORD,
             )
-            if required and name not in arguments and name not in FILLED_IN:
+            filled_in = name in FILLED_IN and path.endswith(".network")
+            if required and name not in arguments and not filled_in:
                 raise UserError(
                     f"{path}.{name}, which {target} needs, is missing.", f"Add it with +{path}.{name}=VALUE."
                 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from cam_adv.errors import UserError
+from cam_adv.runtime.quoting import config_text
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -64,7 +65,7 @@ def explain_validation_error(error: ValidationError, values: Mapping[str, Any], 
         return _with_path(first["ctx"], path)
     if first["type"] == "missing" and isinstance(location[-1], int):
         return UserError(
-            f"{path}={first['input']} can't be used: its item {location[-1]} is missing.",
+            f"{path}={config_text(first['input'])} can't be used: its item {location[-1]} is missing.",
             f"Give {path} all of its items.",
         )
     if first["type"] == "missing":
@@ -74,7 +75,8 @@ def explain_validation_error(error: ValidationError, values: Mapping[str, Any], 
     of_this_value = [other for other in errors if prefix + _config_path(other["loc"], values) == path]
     required = " or ".join(dict.fromkeys(_requirement(other, path) for other in of_this_value))
     return UserError(
-        f"{path}={first['input']} can't be used: it should be {required}.", f"Set {path} to such a value."
+        f"{path}={config_text(first['input'])} can't be used: it should be {required}.",
+        f"Set {path} to such a value.",
     )
 
 

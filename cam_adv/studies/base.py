@@ -31,6 +31,9 @@ class Study(Component):
     draws_later: ClassVar[bool] = False
     """Whether its figures can be drawn from its results (`figures=later`)."""
 
+    needs_images: ClassVar[bool] = True
+    """Whether the dataset is loaded; without it there are no models either."""
+
     name: Name
 
     def roles(self, attack: Attack) -> frozenset[Role]:

@@ -20,12 +20,14 @@ from cam_adv.data.selection import Selection
 from cam_adv.data.splits import ImageSplits, LabelledImages
 from cam_adv.errors import UserError
 from cam_adv.metrics.active_latents import collapse_warning, count_active_latents
+from cam_adv.metrics.evaluation import evaluate_attack
 from cam_adv.metrics.evaluator import Evaluator
 from cam_adv.models.generators.base import Generator
 from cam_adv.models.judge import Judge
 from cam_adv.models.modes import eval_mode
 from cam_adv.models.predictions import batched_apply
 from cam_adv.plots.drawing import Drawing
+from cam_adv.reports.shown_attack import ShownAttack
 from cam_adv.runtime.atomic_files import write_json
 from cam_adv.runtime.devices import main_device
 from cam_adv.runtime.run_dir import BATCHES
@@ -152,6 +154,17 @@ class StudyContext:
         """The networks that evaluate an attack on a victim, the study's where None."""
         images = one_of_each_class(self.splits.test)
         return Evaluator.build(self._checked(victim), self.judge, self.generator, images, self.device)
+
+    def evaluate(self, attack: BoundAttack, result: AttackResult) -> ShownAttack:
+        """What victim and judge say of an attack's result: rates, pictures in a notebook, and a table of pandas.
+
+        Raises:
+            UserError: the attack's victim fails a check that one of the config passes.
+        """
+        on_cpu = AttackResult.from_tensors({name: value.cpu() for name, value in result.tensors().items()})
+        evaluator = self.evaluator(attack.models.victim)
+        evaluation = evaluate_attack(attack.attack, on_cpu, evaluator, self.splits)
+        return ShownAttack(attack.attack.name, evaluation, attack.attack.start_names, self.splits.class_names)
 
     def layer_target(self, victim: nn.Module | None = None) -> LayerTarget:
         """The layer of a victim, the study's where None, at which its exact CAM is found.

@@ -2,7 +2,8 @@
 
 import inspect
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -82,6 +83,7 @@ class ModelZoo:
     splits: the images that they are trained on. dataset: its name. store: the folder of trained models.
     start_time: of the run, in seconds since the epoch; with `retrain`, models that are older are trained again.
     made: the classifiers that it has built and checked.
+    in_use: holds the marks of the models that it has prepared, until it is closed; see `StoreEntry.in_use`.
     """
 
     splits: ImageSplits
@@ -90,6 +92,7 @@ class ModelZoo:
     hardware: HardwareSettings
     start_time: float = field(default_factory=time.time)
     made: WeakSet[nn.Module] = field(default_factory=WeakSet, compare=False)
+    in_use: ExitStack = field(default_factory=ExitStack, compare=False)
 
     def models(self, settings: ModelSettings, roles: Collection[str]) -> ModelSet:
         """The models of some roles, built and checked but not yet trained.
@@ -116,6 +119,7 @@ class ModelZoo:
         since = self.start_time if retrain else 0.0
         missing = []
         for training in trainings:
+            self.in_use.enter_context(training.entry.in_use())
             if training.entry.exists(since):
                 training.entry.load_into(training.module)
                 continue
@@ -272,7 +276,8 @@ class ModelZoo:
             "dataset": [part.digest() for part in (self.splits.train, self.splits.validation, self.splits.test)],
             "role": role,
             "network": settings.network,
-            "code": source_hash(*targets_in(settings.network), type(module), ImageDataModule),
+            "trained_by": f"{type(module).__module__}.{type(module).__qualname__}",
+            "code": training_code(settings.network, type(module)),
             "training": training.model_dump(mode="json"),
             "seed": settings.seed,
             "precision": self.hardware.precision,
@@ -296,6 +301,11 @@ class ModelZoo:
                 hardware=self.hardware,
             ),
         )
+
+
+def training_code(network: Mapping[str, Any], module: Callable[..., Any]) -> str:
+    """The digest of the source that makes a network of this config and trains it with this class."""
+    return source_hash(*targets_in(network), module, ImageDataModule)
 
 
 def _length(training: TrainSpec) -> tuple[bool, int]:

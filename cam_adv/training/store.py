@@ -2,9 +2,11 @@
 
 import json
 import logging
+import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,20 @@ from torch import nn
 from cam_adv.errors import UserError
 from cam_adv.runtime.atomic_files import write_json
 from cam_adv.runtime.digest import digest
+from cam_adv.runtime.run_dir import release_lock
 
 log = logging.getLogger(__name__)
 
 CHECKPOINT = "model.ckpt"
 METRICS = "metrics.json"
+RECIPE = "recipe.json"
+TRAINING = ".training"
+OLD = ".old"
+"""Suffixes of the folders of an incomplete model, and of one that is being removed."""
+
+MARK = ".use"
+"""Suffix of the files that a process locks for each model that it uses."""
+
 TRAINING_STATE = {"state_dict", "optimizer_states", "lr_schedulers", "loops", "epoch", "global_step"}
 """Keys that a checkpoint must have for a training to be resumed from it."""
 
@@ -53,7 +64,7 @@ class StoreEntry:
     @property
     def training_folder(self) -> Path:
         """Of a model whose training has not ended."""
-        return self.folder.with_name(self.folder.name + ".training")
+        return self.folder.with_name(self.folder.name + TRAINING)
 
     def exists(self, since: float = 0.0) -> bool:
         """Whether the complete model is there, and was made at `since`, in seconds since the epoch, or later."""
@@ -73,6 +84,8 @@ class StoreEntry:
     def load_into(self, module: nn.Module) -> None:
         """Load the stored weights into a module of the same architecture; only tensors are unpickled.
 
+        The modification time of the model's folder says when it was used last.
+
         Raises:
             UserError: the checkpoint is damaged or of another architecture.
         """
@@ -85,6 +98,8 @@ class StoreEntry:
             raise UserError(
                 f"The stored model {path} is not this network's ({type(error).__name__}).", remedy
             ) from error
+        with suppress(OSError):  # a store that this user may only read
+            os.utime(self.folder)
 
     def check_interrupted(self, module: nn.Module) -> None:
         """Check that an interrupted training of `module`, if there is one, can be resumed.
@@ -103,10 +118,25 @@ class StoreEntry:
             raise UserError(f"{path} names files outside its own folder.", remedy)
 
     @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Mark this entry as used by this process, so that it is not removed (`stored_models`).
+
+        The mark is a locked file: of a process that was killed it counts no more. A store that this user may only
+        read gets none.
+        """
+        mark = FileLock(self.root / f".{self.folder.name}.{secrets.token_hex(4)}{MARK}")
+        with ExitStack() as held:
+            with suppress(OSError):
+                self.root.mkdir(parents=True, exist_ok=True)
+                mark.acquire(timeout=0)
+                held.callback(release_lock, mark)
+            yield
+
+    @contextmanager
     def lock(self) -> Iterator[None]:
         """Lock this entry, so that of two runs that need the same model one trains it and the other waits."""
         self.root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.root / f".{self.folder.name}.lock")
+        lock = FileLock(lock_path(self.folder))
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -133,14 +163,19 @@ class StoreEntry:
                 shutil.rmtree(self.training_folder, ignore_errors=True)
             self.training_folder.mkdir(parents=True, exist_ok=True)
             metrics = train(self.training_folder)
-            write_json(self.training_folder / "recipe.json", self.recipe)
+            write_json(self.training_folder / RECIPE, self.recipe)
             write_json(self.training_folder / METRICS, metrics)
-            old = self.folder.with_name(self.folder.name + ".old")
+            old = self.folder.with_name(self.folder.name + OLD)
             shutil.rmtree(old, ignore_errors=True)
             if self.exists():
                 self.folder.replace(old)  # the folder of this name never has an incomplete model
             self.training_folder.replace(self.folder)
             shutil.rmtree(old, ignore_errors=True)
+
+
+def lock_path(folder: Path) -> Path:
+    """The file that is locked while the model of this folder is trained or removed."""
+    return folder.with_name(f".{folder.name}.lock")
 
 
 def read_checkpoint(path: Path, remedy: str) -> dict[str, Any]:

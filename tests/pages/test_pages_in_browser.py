@@ -353,7 +353,9 @@ KINDS: list[tuple[dict[str, Any], set[str], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "panels", "text"), KINDS, ids=lambda part: str(part)[:30])
+@pytest.mark.parametrize(
+    ("kind", "panels", "text"), KINDS, ids=["colour", "generated", "no_cam", "pixels", "samples", "many_classes"]
+)
 def test_every_kind_of_run_has_a_page(
     browser: webdriver.Chrome, tmp_path: Path, kind: dict[str, Any], panels: set[str], text: str
 ) -> None:

@@ -5,7 +5,7 @@ import shlex
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from cam_adv.runtime.quoting import for_shell, written
+from cam_adv.runtime.quoting import config_text, for_shell, written
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,19 @@ def test_plain_text_is_written_as_it_is() -> None:
 def test_override_for_a_shell_is_one_word_of_it(override: str, expected: str | None) -> None:
     assert shlex.split(for_shell(override)) == [override]
     assert expected in (None, for_shell(override))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "null"),
+        (True, "true"),
+        (0, "0"),
+        (1.0, "1.0"),
+        ("it's", "it's"),
+        ([True, [None, 1], "a"], "[true,[null,1],a]"),
+        ({"a": None, "b": [0.5]}, "{a:null,b:[0.5]}"),
+    ],
+)
+def test_value_is_spelt_as_in_a_config(value: object, text: str) -> None:
+    assert config_text(value) == text

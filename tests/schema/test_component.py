@@ -158,6 +158,10 @@ class TestCheckTargets:
         [
             ({"_target_": "torch.nn.Linear", "in_features": 3}, "a.out_features, which torch.nn.Linear needs"),
             ({"_target_": "torch.nn.Linear", "in_features": 3, "out_feature": 2}, "a.out_feature is no argument"),
+            (
+                {"_target_": "cam_adv.models.victims.MLP", "hidden": 4},
+                "a.in_channels, which cam_adv.models.vic",
+            ),
             ({"_target_": "torch.nn.Lineal"}, "can't be imported.*\n.*, or write torch.nn.Linear"),
             ({"_target_": "torch"}, "can't be called: it is a module"),
             ({"_target_": ""}, "can't be imported"),
@@ -176,4 +180,4 @@ class TestCheckTargets:
         ],
     )
     def test_valid_target_is_accepted(self, node: dict[str, Any]) -> None:
-        check_targets({"a": {"b": node}})
+        check_targets({"a": {"network": node}})

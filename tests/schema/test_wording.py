@@ -116,7 +116,7 @@ class EveryType(StrictModel):
         ({"text": 2.5}, "text=2.5 can't be used: it should be a text, such as \"text='2.5'\"."),
         ({"path": 3}, "path=3 can't be used: it should be a path, such as \"path='3'\"."),
         ({"flag": "maybe"}, "flag=maybe can't be used: it should be true or false."),
-        ({"flag": None}, "flag=None can't be used: it should be true or false."),
+        ({"flag": None}, "flag=null can't be used: it should be true or false."),
         ({"choice": "never"}, "choice=never can't be used: it should be true, false or 'later'."),
         ({"count": 2.5}, "count=2.5 can't be used: it should be a valid integer."),
         ({"count": "many"}, "count=many can't be used: it should be a valid integer."),
@@ -129,7 +129,7 @@ class EveryType(StrictModel):
         ({"pairs": []}, "pairs=[] can't be used: it should be a list or a mapping of length 1 or more."),
         (
             {"pairs": [[1, 2, 3]]},
-            "pairs.0=[1, 2, 3] can't be used: it should be a list or a mapping of length 2 or less",
+            "pairs.0=[1,2,3] can't be used: it should be a list or a mapping of length 2 or less",
         ),
         ({"pairs": 7}, "pairs=7 can't be used: it should be a valid list."),
         ({"pairs": [7]}, "pairs.0=7 can't be used: it should be a valid list."),

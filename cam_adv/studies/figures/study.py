@@ -1,6 +1,7 @@
 """Study `figures`: draw the figures of a finished attack from its results."""
 
 from pathlib import Path
+from typing import ClassVar
 
 from cam_adv.attacks.base import Attack
 from cam_adv.data.splits import ImageSplits
@@ -22,6 +23,8 @@ class Figures(Study):
     Raises:
         UserError: it is no finished attack, or had `figures=false`; see `FinishedAttack.load`.
     """
+
+    needs_images: ClassVar[bool] = False
 
     run_folder: str
 
