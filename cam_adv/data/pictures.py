@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from cam_adv.errors import UserError
+from cam_adv.errors import UserError, config_text
 from cam_adv.schema.dataset import Background
 
 GRAY_LEVELS: dict[Background, int] = {"white": 255, "black": 0}
@@ -95,7 +95,9 @@ def check_size(size: object) -> None:
         UserError: it is no whole number from 1.
     """
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-        raise UserError(f"dataset.size={size} is no side of a picture.", "Give a whole number of pixels, such as 28.")
+        raise UserError(
+            f"dataset.size={config_text(size)} is no side of a picture.", "Give a whole number of pixels, such as 28."
+        )
 
 
 def unreadable(name: str, error: Exception) -> UserError:

@@ -2,9 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Mapping
 from functools import cache
-from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -56,15 +54,6 @@ def for_shell(override: str) -> str:
     if "'" in override and not re.search(r'["$`\\!]', override):
         return f'"{override}"'
     return shlex.quote(override)
-
-
-def config_text(value: Any) -> str:
-    """A value as a config spells it: null, true, [a,b]."""
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{config_text(one)}" for key, one in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(config_text, value)) + "]"
-    return {None: "null", True: "true", False: "false"}[value] if isinstance(value, bool | None) else str(value)
 
 
 def _quoted_if_needed(text: str) -> str:

@@ -14,9 +14,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from cam_adv.errors import UserError
+from cam_adv.errors import UserError, config_text
 from cam_adv.runtime.atomic_files import write_atomically
-from cam_adv.runtime.quoting import config_text
 from cam_adv.runtime.slugify import slugify
 
 CONFIG = "config.yaml"

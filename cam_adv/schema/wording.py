@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from cam_adv.errors import UserError
-from cam_adv.runtime.quoting import config_text
+from cam_adv.errors import UserError, config_text
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

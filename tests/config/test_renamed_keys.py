@@ -99,7 +99,6 @@ OVERRIDES = {
     "reliability.images=3": f"{RELIABILITY} study.images=3",
     "reliability.targets=1": f"{RELIABILITY} study.targets=1",
     "reliability.confidence=0.98": f"{RELIABILITY} study.confidence=0.98",
-    "reliability.resamples=10": f"{RELIABILITY} study.n_resamples=10",
     "reliability.level=0.9": f"{RELIABILITY} study.level=0.9",
     "reliability.matters.concealment=0.1": f"{RELIABILITY} study.min_effect.concealment=0.1",
     "reliability.erasure_steps=4": f"{RELIABILITY} study.deletion_insertion_steps=4",

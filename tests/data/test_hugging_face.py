@@ -136,7 +136,7 @@ class TestSplits:
 
     def test_size_that_is_no_number_of_pixels_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         stand_in(monkeypatch, {"all": split(10, 11, 12)})
-        with pytest.raises(UserError, match=r"dataset\.size=None is no side of a picture"):
+        with pytest.raises(UserError, match=r"dataset\.size=null is no side of a picture"):
             load(size=None)
         with pytest.raises(UserError, match=r"dataset\.path=null names no dataset"):
             load(None)  # type: ignore[arg-type]

@@ -5,7 +5,8 @@ import shlex
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from cam_adv.runtime.quoting import config_text, for_shell, written
+from cam_adv.errors import config_text
+from cam_adv.runtime.quoting import for_shell, written
 
 
 @pytest.mark.parametrize(

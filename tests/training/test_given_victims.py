@@ -77,7 +77,7 @@ def weights(tiny: list[str], splits: ImageSplits, tmp_path: Path) -> Path:
 class TestRecipe:
     def test_without_the_keys_nothing_is_added(self, tiny: list[str], splits: ImageSplits, tmp_path: Path) -> None:
         """Models that were trained before these keys existed are still found."""
-        keys = {"dataset", "role", "network", "code", "training", "seed", "precision"}
+        keys = {"dataset", "role", "network", "code", "training", "trained_by", "seed", "precision"}
         assert recipe(victim(tiny, splits, tmp_path)).keys() == keys
 
     def test_each_key_makes_another_model(

@@ -63,7 +63,7 @@ class LatentDensity(nn.Module):
             for label, rows in enumerate(members)
         ]
         self.register_buffer("medians", torch.stack([one.median() for one in energies]), persistent=False)
-        limits = torch.stack([one.sort().values[math.ceil(WITHIN * len(one)) - 1] for one in energies])
+        limits = torch.stack([_quantile(one) for one in energies])
         self.register_buffer("limits", limits, persistent=False)
 
     @classmethod
@@ -104,6 +104,11 @@ class LatentDensity(nn.Module):
 def _gaussian_energy(whitened: Tensor, log_scale: Tensor) -> Tensor:
     """Negative log-density, less a constant, of whitened offsets from the mean, `(N, D)`: `(N,)`."""
     return 0.5 * whitened.square().sum(dim=1) + log_scale
+
+
+def _quantile(energies: Tensor) -> Tensor:
+    """The smallest that the share `WITHIN` of them does not exceed; NaN, as the median, of a class without images."""
+    return energies.sort().values[math.ceil(WITHIN * len(energies)) - 1] if len(energies) else energies.median()
 
 
 def _covariance(offsets: Tensor) -> Tensor:
