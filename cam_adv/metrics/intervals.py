@@ -15,6 +15,9 @@ class Rate:
     low: float
     high: float
 
+    def __str__(self) -> str:
+        return f"{self.rate:.1%} ({100 * self.low:.1f} to {self.high:.1%})"
+
 
 @dataclass(frozen=True)
 class Interval:

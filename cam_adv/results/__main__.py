@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these results alone")
     parser.add_argument("--jobs", type=int, default=1, help="so many at once, each with its share of the cores")
     chosen = parser.parse_args(arguments)
+    if chosen.jobs < 1:
+        parser.error(f"--jobs={chosen.jobs} can't be used: give 1 or more")
     names = [one.name for one in RESULTS]
     if unknown := set(chosen.only or ()) - set(names):
         parser.error(f"there is no result {', '.join(sorted(unknown))}: choose from {', '.join(names)}")

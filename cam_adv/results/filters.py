@@ -14,8 +14,8 @@ def rate(figures: Mapping[str, Any], name: str | None = None) -> str:
     Args:
         figures: `rate`, `low` and `high`; or a row of a sweep, with `name`, `name_low` and `name_high`.
     """
-    middle, low, high = (figures[key] for key in (("rate", "low", "high") if name is None else _keys(name)))
-    return f"{middle:.1%} ({low * 100:.1f} to {high:.1%})"
+    keys = ("rate", "low", "high") if name is None else (name, f"{name}_low", f"{name}_high")
+    return str(Rate(*(figures[key] for key in keys)))
 
 
 def percent(value: float) -> str:
@@ -74,10 +74,6 @@ def faults_table(rows: Sequence[Mapping[str, Any]]) -> str:
     header = ["fault", "tried", "survived", *kinds]
     lines = [[one["fault"], one["tried"], one["survived"], *(one["kinds"][kind] for kind in kinds)] for one in rows]
     return table(header, [[str(cell) for cell in line] for line in lines])
-
-
-def _keys(name: str) -> tuple[str, str, str]:
-    return name, f"{name}_low", f"{name}_high"
 
 
 def _value(one: Mapping[str, Any], key: str) -> Any:

@@ -27,7 +27,7 @@ def make(result: Result, root: Path, pages: Path, threads: int, matmul_rate: flo
         threads: of the command. matmul_rate: see `record.machine`.
 
     Raises:
-        UserError: something that it needs is missing, or it failed.
+        UserError: something that it needs is missing, it failed, or it left no file of values or pictures.
     """
     for name in result.needs:
         if not (root / name).exists():
@@ -47,8 +47,15 @@ def make(result: Result, root: Path, pages: Path, threads: int, matmul_rate: flo
         ).returncode
     if code:
         raise UserError(f"The command of {result.name} failed: {result.command}", f"See {log.name}.")
-    for file, name in result.pictures.items():
-        shutil.copyfile(_in_run(folder, file), pages / name)
+    try:
+        values = json.loads((folder / result.values).read_text(encoding="utf-8"))
+        for file, name in result.pictures.items():
+            shutil.copyfile(_in_run(folder, file), pages / name)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"The command of {result.name} ended well, but left no {error.filename}.",
+            f"See {log.name}; correct the file's name in cam_adv/results/registry.py if it has another.",
+        ) from error
     made = Record(
         command=result.command,
         source=result.source,
@@ -58,7 +65,7 @@ def make(result: Result, root: Path, pages: Path, threads: int, matmul_rate: flo
         date=datetime.now(UTC).isoformat(timespec="minutes"),
         seconds=time.time() - start,
         resumed=resumed,
-        values=_kept(json.loads((folder / result.values).read_text(encoding="utf-8")), result.keys),
+        values=_kept(values, result.keys),
     )
     made.write(record_file(pages, result.name))
     return made
@@ -84,8 +91,7 @@ def _in_run(folder: Path, file: str) -> Path:
     number, _, rest = file.partition("/")
     if not number.isdigit():
         return folder / file
-    (job,) = folder.glob(f"{number}_*")
-    return job / rest
+    return next(folder.glob(f"{number}_*"), folder / number) / rest
 
 
 def _kept(values: Any, keys: tuple[str, ...]) -> Any:

@@ -96,7 +96,7 @@ RESULTS = (
         headline=True,
         values="explanation_reliability.json",
         pictures={
-            "figures/claims.png": "explanation_reliability.png",
+            "figures/explanation_reliability.png": "explanation_reliability.png",
             "figures/attributions_7_to_0.png": "attributions_7_to_0.png",
         },
     ),

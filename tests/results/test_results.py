@@ -97,6 +97,13 @@ def test_made_result_is_recorded_with_its_picture(tmp_path: Path) -> None:
     assert results.state(result, None) == "missing"
 
 
+def test_picture_that_the_command_did_not_draw_is_named(tmp_path: Path) -> None:
+    result = replace(tiny_result(tmp_path), pictures={"3/other.png": "tiny.png"})
+    with pytest.raises(UserError, match=r"ended well, but left no .*3/other\.png\.\n"):
+        make(result, tmp_path, tmp_path, 1, 1.0)
+    assert not (tmp_path / "results").exists()
+
+
 def test_failed_command_leaves_no_record(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"The command of tiny failed: python program.py 3\n"):
         make(tiny_result(tmp_path, code=3), tmp_path, tmp_path, 1, 1.0)
@@ -147,7 +154,11 @@ def test_commit_says_whether_the_code_was_changed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--only", "digit"], "there is no result digit: choose from digits"), ([], "README.md is not here")],
+    [
+        (["--only", "digit"], "there is no result digit: choose from digits"),
+        (["--jobs", "0"], "--jobs=0 can't be used"),
+        ([], "README.md is not here"),
+    ],
 )
 def test_wrong_command_is_refused(
     arguments: list[str],

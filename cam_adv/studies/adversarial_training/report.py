@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from cam_adv.metrics.answers import Answer
-from cam_adv.metrics.intervals import Rate
 from cam_adv.plots.style import COLORS, GRAY, HEADING_SIZE, LEGEND, PANEL
 from cam_adv.reports.console import console, new_table, print_table
 from cam_adv.studies.adversarial_training.effect import Effect
@@ -60,15 +59,15 @@ def print_adversarial_training(table: AdversarialTrainingTable, heading: str) ->
     shown.add_column("p", no_wrap=True)
     for training, row in table.rows.items():
         shown.add_section()
-        shown.add_row(training, "accuracy", _rate_text(row.accuracy))
+        shown.add_row(training, "accuracy", str(row.accuracy))
         for measure in table.measures:
             share, effect = row.clean_share.get(measure), row.effects.get(measure)
             name = f"{measure.name}, P(y) ≥ {_range(row.confidences[measure])}" if share else measure.name
             shown.add_row(
                 "",
                 name,
-                _rate_text(share) if share else "",
-                _rate_text(row.rates[measure]["success"]),
+                str(share) if share else "",
+                str(row.rates[measure]["success"]),
                 _change_text(effect) if effect else "",
                 f"{effect.p:.2g}" if effect else "",
             )
@@ -139,10 +138,6 @@ def _range(values: list[float]) -> str:
     """The smallest and the largest of some values, or the only one."""
     low, high = f"{min(values):.2g}", f"{max(values):.2g}"
     return low if low == high else f"{low} to {high}"
-
-
-def _rate_text(rate: Rate) -> str:
-    return f"{rate.rate:.1%} ({100 * rate.low:.1f} to {rate.high:.1%})"
 
 
 def _change_text(effect: Effect) -> str:

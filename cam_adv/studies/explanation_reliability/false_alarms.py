@@ -10,6 +10,7 @@ no is wrong, or so far that yes is.
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,14 +148,19 @@ def _draw(key: Table, spread: Spread, generator: torch.Generator) -> Tensor:
     return spread.victim * victims[victim] + spread.image * by_image + spread.rest * rest
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("plan", type=Path, help="plan.json of a run of the study")
     parser.add_argument("--studies", type=int, default=1000, help="simulated studies of each case")
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    content = json.loads(arguments.plan.read_text(encoding="utf-8"))["study"]
-    fields = {name: content[name] for name in ReliabilityConfig.model_fields} | {"arms": {}}
+    arguments = parser.parse_args(given)
+    try:
+        content = json.loads(arguments.plan.read_text(encoding="utf-8"))["study"]
+        fields = {name: content[name] for name in ReliabilityConfig.model_fields} | {"arms": {}}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        parser.error(
+            f"{arguments.plan} is no plan of this version ({error}): give the plan.json of a run of the study"
+        )
     config, studies = ReliabilityConfig(**fields), arguments.studies
     table = new_table(f"verdicts in {studies} simulated studies of {len(config.victims)} victims")
     for heading in ("case", "AUC\nadded", "caught\nbeyond", "yes", "no", "wrong", "allowed"):

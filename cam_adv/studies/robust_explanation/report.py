@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from cam_adv.metrics.intervals import Rate
 from cam_adv.plots.style import COLORS, GRAY, HEADING_SIZE, LEGEND
 from cam_adv.reports.console import console, new_table, print_table
 from cam_adv.studies.robust_explanation.concealment import Concealment
@@ -58,12 +57,12 @@ def print_concealment(findings: Findings, heading: str, warnings: Sequence[str])
             table.add_row(
                 "" if number else name,
                 key,
-                _rate_text(one.concealed),
+                str(one.concealed),
                 ""
                 if difference is None
                 else f"{difference.estimate:+.0%} ({100 * difference.low:+.0f} to {difference.high:+.0%})",
                 f"{one.abstained.rate:.0%}" if one.abstained.rate else "",
-                _rate_text(one.false_alarms),
+                str(one.false_alarms),
             )
     print_table(table)
     for text in warnings:
@@ -93,7 +92,3 @@ def concealment_figure(findings: Findings, heading: str) -> Figure:
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=len(names), **LEGEND)
     return figure
-
-
-def _rate_text(rate: Rate) -> str:
-    return f"{rate.rate:.1%} ({100 * rate.low:.1f} to {rate.high:.1%})"

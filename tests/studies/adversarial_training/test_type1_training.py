@@ -9,26 +9,14 @@ from torch import Tensor, nn
 
 from cam_adv.attacks.base import Attack
 from cam_adv.attacks.result import AttackResult
+from cam_adv.benchmark.training import ON_CPU
 from cam_adv.data.data_module import Augmentation
 from cam_adv.data.splits import ImageSplits, LabelledImages
-from cam_adv.schema.hardware import HardwareSettings
 from cam_adv.studies.adversarial_training.config import Type1ImagesConfig
 from cam_adv.studies.adversarial_training.type1_training import Type1Images, Type1TrainingModule
 from cam_adv.training.classifier import ClassifierModule
 from cam_adv.training.store import CHECKPOINT, StoreEntry
 from cam_adv.training.train import TrainSpec, train
-
-HARDWARE = HardwareSettings(
-    accelerator="cpu",
-    devices=1,
-    nodes=1,
-    strategy="single",
-    device="first",
-    precision="32-true",
-    compile=False,
-    trainings=1,
-    workers=1,
-)
 
 
 class Complement(Attack):
@@ -61,7 +49,7 @@ def type1_images(images: int = 4, share: float = 0.5, refresh_epochs: int = 2) -
     config = Type1ImagesConfig(images=images, share=share, refresh_epochs=refresh_epochs)
     splits = ImageSplits(data(), data(), data(), ("a", "b", "c"))
     attack = Complement(name="complement", kind="type1", confidence=0.5, batch_size=3)
-    return Type1Images(config, attack, None, [], splits, "next", None, 0, Augmentation(), HARDWARE)
+    return Type1Images(config, attack, None, [], splits, "next", None, 0, Augmentation(), ON_CPU)
 
 
 @pytest.fixture
@@ -126,7 +114,7 @@ def test_resumed_training_equals_one_without_interruption(
         classifier.load_state_dict(initial)
         module = Type1TrainingModule.of(ClassifierModule(classifier, 0.05, 0.0), type1_images(refresh_epochs=3))
         entry = StoreEntry(tmp_path, folder, {})
-        return TrainSpec("victim", module, module.type1_images.splits, entry, 8, 8, 0, Augmentation(), HARDWARE)
+        return TrainSpec("victim", module, module.type1_images.splits, entry, 8, 8, 0, Augmentation(), ON_CPU)
 
     def state(folder: str) -> dict[str, Tensor]:
         return torch.load(tmp_path / folder / CHECKPOINT, weights_only=True)["state_dict"]

@@ -1,5 +1,7 @@
 """The rules are rarely wrong in simulated studies; a thousand are simulated by the command."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from reliability_config import make_config
@@ -38,3 +40,16 @@ def test_simulated_values_have_the_assumed_spread() -> None:
     assert values.std().item() == pytest.approx((0.05**2 + 2 * 0.3**2) ** 0.5, rel=0.05)
     clusters = values.reshape(40, 200, 60).mean(dim=1)
     assert torch.allclose(clusters[:, 0], clusters[:, 1], atol=0.1)
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"study": {"images": 4}}'])
+def test_file_that_is_no_plan_is_refused(
+    content: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = tmp_path / "plan.json"
+    if content is not None:
+        plan.write_text(content)
+    with pytest.raises(SystemExit) as refused:
+        false_alarms.main([str(plan)])
+    assert refused.value.code == 2
+    assert f"{plan} is no plan of this version" in capsys.readouterr().err
