@@ -71,9 +71,10 @@ def state(result: Result, record: Record | None) -> str:
 def print_state(results: Sequence[Result], root: Path) -> None:
     """Print whether each result is fresh, which commit made it, and how long it takes."""
     records = read_records(root)
-    table = new_table("results")
-    for column in ("result", "", "state", "commit", "took", "minutes"):
-        table.add_column(column, overflow="fold")
+    table = new_table("results", compact=True)
+    table.add_column("result", no_wrap=True)
+    for column in ("", "state", "commit", "took", "minutes"):
+        table.add_column(column)
     for one in results:
         record = records[one.name]
         took = duration(record.seconds) if record else ""

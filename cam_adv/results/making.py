@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ def make(result: Result, root: Path, pages: Path, threads: int, matmul_rate: flo
         raise UserError(f"The command of {result.name} failed: {result.command}", f"See {log.name}.")
     try:
         values = json.loads((folder / result.values).read_text(encoding="utf-8"))
+        for file in result.files:
+            values[Path(file).stem] = json.loads((folder / file).read_text(encoding="utf-8"))
         for file, name in result.pictures.items():
             shutil.copyfile(_in_run(folder, file), pages / name)
     except FileNotFoundError as error:
@@ -65,7 +68,7 @@ def make(result: Result, root: Path, pages: Path, threads: int, matmul_rate: flo
         date=datetime.now(UTC).isoformat(timespec="minutes"),
         seconds=time.time() - start,
         resumed=resumed,
-        values=_kept(values, result.keys),
+        values=_kept(values, result.left_out),
     )
     made.write(record_file(pages, result.name))
     return made
@@ -94,5 +97,14 @@ def _in_run(folder: Path, file: str) -> Path:
     return next(folder.glob(f"{number}_*"), folder / number) / rest
 
 
-def _kept(values: Any, keys: tuple[str, ...]) -> Any:
-    return {key: values[key] for key in keys} if keys else values
+def _kept(values: Any, left_out: tuple[str, ...], path: str = "") -> Any:
+    if isinstance(values, list):
+        return [_kept(one, left_out, path) for one in values]
+    if not isinstance(values, dict):
+        return values
+    places = {key: f"{path}.{key}" if path else str(key) for key in values}
+    return {
+        key: _kept(one, left_out, places[key])
+        for key, one in values.items()
+        if not any(fnmatchcase(places[key], pattern) for pattern in left_out)
+    }

@@ -28,7 +28,8 @@ class Result:
     minutes: that it takes on two cores, models that no cheaper result has trained included.
     headline: whether the README states it.
     values: the JSON file that the command leaves in its folder.
-    keys: of that file, which are recorded; all by default.
+    files: further JSON files there, recorded among the values under their names without `.json`.
+    left_out: patterns of what is not recorded, of paths of keys such as `claims.*.details`; `*` stands for any keys.
     pictures: file in the folder of the run → its name beside the pages; a job of a sweep by its number, as in
         `0/figures/pairs.png`.
     needs: files and folders that must be there, and are not downloaded. gpu: whether it says something of a GPU only.
@@ -39,7 +40,8 @@ class Result:
     minutes: float
     headline: bool = False
     values: str = "summary.json"
-    keys: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     pictures: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     gpu: bool = False

@@ -1,5 +1,6 @@
 """Tables of the studies' results, for the pages."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,7 @@ from cam_adv.results.filters import percent, rate
 
 Json = Mapping[str, Any]
 
+CLAIMS = {"instability": "H1", "unfaithfulness": "H2", "concealment": "H3"}
 HELPS = {"yes": "helps", "no": "does not help", "undecided": "undecided"}
 
 
@@ -61,6 +63,64 @@ def trainings_table(values: Json) -> str:
     )
 
 
+def known_answers_table(values: Json) -> str:
+    """What the study of explanations must say of explanations with a known answer, and says."""
+    rows = [
+        [one["name"].replace("_", " "), CLAIMS[one["claim"]], one["must"], one["gives"], _effect(one), one["status"]]
+        for one in values["meta_evaluation"]["answers"]
+    ]
+    return table(["explanation", "claim", "must give", "gives", "effect", ""], rows)
+
+
+def claims_table(values: Json, arm: str | None = None) -> str:
+    """Verdict and effect of each claim about each explanation, from `explanation_reliability.json`.
+
+    Args:
+        arm: a further attack's name; by default the attack of the config.
+    """
+    findings = values["attributions"] if arm is None else values["arms"][arm]
+    rows = [
+        [name, *(f"{one['verdict']}: {_effect(one)}" for one in (found[claim] for claim in CLAIMS))]
+        for name, found in findings.items()
+    ]
+    return table(["explanation", *(f"{number} {claim}" for claim, number in CLAIMS.items())], rows)
+
+
+def min_perturbation_table(values: Json) -> str:
+    """How small a perturbation fools the victim in each norm, from `min_perturbation.json`."""
+    rows = []
+    for norm, one in ((norm, values[norm]) for norm in ("l1", "l2", "linf")):
+        medians = [f"{one[key]:.3g}" for key in ("median_clever", "median_found", "median_ratio")]
+        rows.append([norm, *medians, rate(one["exceeds"]), rate(one["poor_fit"])])
+    return table(
+        ["norm", "CLEVER, median", "found, median", "ratio", "CLEVER exceeds what was found", "poor fits"], rows
+    )
+
+
+def detectors_table(values: Json) -> str:
+    """AUC of each detector for each attack, from `detectors.json`."""
+    names = list(values["comparisons"][0]["aucs"])
+    rows = [
+        [f"{one['positives']} against {one['negatives']} ({one['images']})"]
+        + [_interval(one["aucs"][name]) for name in names]
+        for one in values["comparisons"]
+    ]
+    return table(["positives against negatives (images)", *names], rows)
+
+
+def perturbed_pixels_table(values: Json) -> str:
+    """The share of each attack's perturbation in the regions of the CAMs on x, from `perturbed_pixels.json`."""
+    regions = {
+        "the region of y": "true",
+        "of y'": "target",
+        "of other classes, mean": "others",
+        "at a random position": "random",
+        "y' minus others": "target_minus_others",
+    }
+    rows = [[text, *(_interval(one[key]) for one in values.values())] for text, key in regions.items()]
+    return table(["inside", *(f"{name} ({one['images']})" for name, one in values.items())], rows)
+
+
 def change(estimate: Json) -> str:
     """`−15.0 (−36.0 to −4.6)`, in points."""
     middle, low, high = (f"{100 * estimate[key]:+.1f}".replace("-", "−") for key in ("estimate", "low", "high"))
@@ -71,7 +131,35 @@ def _whole(one: Json) -> str:
     return f"{one['rate']:.0%} ({one['low'] * 100:.0f} to {one['high']:.0%})"
 
 
+def _effect(one: Json) -> str:
+    return _signed(one["effect"], one["low"], one["high"])
+
+
+def _interval(estimate: Json) -> str:
+    middle, low, high = (f"{estimate[key]:.2f}".replace("-", "−") for key in ("estimate", "low", "high"))
+    return f"{middle} ({low} to {high})"
+
+
+def _signed(middle: float | None, low: float | None, high: float | None) -> str:
+    """`+0.12 (−0.03 to +0.27)`; a bar where nothing was measured."""
+    if middle is None or low is None or high is None or math.isnan(middle):
+        return "–"
+    texts = [f"{value:+.2f}".replace("-", "−") for value in (middle, low, high)]
+    return f"{texts[0]} ({texts[1]} to {texts[2]})"
+
+
 FILTERS = {
     function.__name__: function
-    for function in (concealment_table, prevalence_table, true_positives_table, trainings_table, change)
+    for function in (
+        concealment_table,
+        prevalence_table,
+        true_positives_table,
+        trainings_table,
+        known_answers_table,
+        claims_table,
+        min_perturbation_table,
+        detectors_table,
+        perturbed_pixels_table,
+        change,
+    )
 }

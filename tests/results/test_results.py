@@ -25,7 +25,9 @@ from pathlib import Path
 code, option, file = sys.argv[1:]
 assert option == "--json"
 Path(file).with_name("picture.png").write_text("p")
-Path(file).write_text(json.dumps({"threads": os.environ["OMP_NUM_THREADS"], "left out": 0}))
+values = {"threads": os.environ["OMP_NUM_THREADS"], "left out": 0, "claims": [{"details": 0, "other": 1}]}
+Path(file).write_text(json.dumps(values))
+Path(file).with_name("more.json").write_text(json.dumps({"left out": 2}))
 print("done")
 sys.exit(int(code))
 """
@@ -72,7 +74,8 @@ def tiny_result(folder: Path, code: int = 0) -> Result:
         f"python program.py {code}",
         1,
         values="values.json",
-        keys=("threads",),
+        files=("more.json",),
+        left_out=("left out", "*.details"),
         pictures={"picture.png": "tiny.png"},
         needs=("program.py",),
     )
@@ -84,7 +87,7 @@ def test_made_result_is_recorded_with_its_picture(tmp_path: Path) -> None:
     result = tiny_result(tmp_path)
     made = make(result, tmp_path, pages, threads=3, matmul_rate=2e11)
     assert Record.read(pages / "results" / "tiny.json") == made
-    assert made.values == {"threads": "3"}
+    assert made.values == {"threads": "3", "claims": [{"other": 1}], "more": {"left out": 2}}
     assert (made.command, made.source, made.resumed) == (result.command, result.source, False)
     assert made.machine.endswith("200 GFLOP/s, 3 threads")
     assert made.versions["python"] == ".".join(map(str, sys.version_info[:3]))

@@ -4,7 +4,12 @@ from typing import Any
 
 from cam_adv.results.study_tables import (
     change,
+    claims_table,
     concealment_table,
+    detectors_table,
+    known_answers_table,
+    min_perturbation_table,
+    perturbed_pixels_table,
     prevalence_table,
     trainings_table,
     true_positives_table,
@@ -63,3 +68,51 @@ def test_training_is_named_once_and_changes_against_the_first() -> None:
         "| other | 90.0% (80.0 to 100.0%) | type1 |  | 60.0% (50.0 to 70.0%) | −15.0 (−36.0 to +4.6): helps |",
         "|  |  | pgd |  | 60.0% (50.0 to 70.0%) | −15.0 (−36.0 to +4.6): does not help |",
     ]
+
+
+EFFECT = {"effect": -0.126, "low": -0.3, "high": 0.05}
+
+
+def test_known_answers_say_what_must_be_and_what_is() -> None:
+    answer = {"name": "random_weights", "claim": "unfaithfulness", "must": "no", "gives": "yes", "status": "wrong"}
+    assert rows(known_answers_table({"meta_evaluation": {"answers": [answer | EFFECT]}})) == [
+        "| random weights | H2 | no | yes | −0.13 (−0.30 to +0.05) | wrong |"
+    ]
+
+
+def test_claims_of_the_attack_and_of_a_further_one() -> None:
+    def found(verdict: str) -> dict[str, Any]:
+        return {claim: EFFECT | {"verdict": verdict} for claim in ("concealment", "instability", "unfaithfulness")}
+
+    unmeasured = found("yes") | {"unfaithfulness": dict.fromkeys(EFFECT, float("nan")) | {"verdict": "undecided"}}
+    values = {"attributions": {"cam": found("no")}, "arms": {"type1_cam": {"cam": unmeasured}}}
+    assert claims_table(values).splitlines()[0] == (
+        "| explanation | H1 instability | H2 unfaithfulness | H3 concealment |"
+    )
+    effect = "−0.13 (−0.30 to +0.05)"
+    assert rows(claims_table(values)) == [f"| cam | no: {effect} | no: {effect} | no: {effect} |"]
+    assert rows(claims_table(values, "type1_cam")) == [f"| cam | yes: {effect} | undecided: – | yes: {effect} |"]
+
+
+def test_norms_stand_below_each_other() -> None:
+    one = {"median_clever": 0.2984, "median_found": 1.5, "median_ratio": 5.026, "exceeds": rate(0.2)}
+    one["poor_fit"] = rate(0.1)
+    assert rows(min_perturbation_table(dict.fromkeys(("linf", "l1", "l2"), one))) == [
+        f"| {norm} | 0.298 | 1.5 | 5.03 | 20.0% (10.0 to 30.0%) | 10.0% (0.0 to 20.0%) |"
+        for norm in ("l1", "l2", "linf")
+    ]
+
+
+def test_detectors_and_pixels_have_a_column_for_each_detector_and_attack() -> None:
+    auc = {"estimate": 0.904, "low": 0.86, "high": 0.93}
+    comparison = {"positives": "type1", "negatives": "clean", "images": 9, "aucs": {"squeezing": auc, "error": auc}}
+    assert detectors_table({"comparisons": [comparison]}).splitlines() == [
+        "| positives against negatives (images) | squeezing | error |",
+        "| --- | --- | --- |",
+        "| type1 against clean (9) | 0.90 (0.86 to 0.93) | 0.90 (0.86 to 0.93) |",
+    ]
+    regions = dict.fromkeys(("true", "target", "others", "random"), auc)
+    regions["target_minus_others"] = {"estimate": -0.034, "low": -0.05, "high": 0.01}
+    table = perturbed_pixels_table({"pgd": regions | {"images": 8}}).splitlines()
+    assert table[0] == "| inside | pgd (8) |"
+    assert table[-1] == "| y' minus others | −0.03 (−0.05 to 0.01) |"
