@@ -23,3 +23,13 @@ def connected_clusters(*labels: Tensor) -> Tensor:
     ends = np.tile(np.arange(rows), len(labels)), np.concatenate(links)
     graph = csr_array((np.ones(len(ends[0])), ends), shape=(count, count))
     return torch.from_numpy(connected_components(graph, directed=False)[1][:rows]).long()
+
+
+def first_of_cluster(image: Tensor, *others: Tensor) -> Tensor:
+    """The smallest image of each row's cluster, `(n,)`: a name of the cluster that does not depend on other rows.
+
+    Args:
+        image: a number for each row, `(n,)`. others: see `connected_clusters`.
+    """
+    cluster = connected_clusters(image, *others)
+    return torch.empty_like(image).scatter_reduce(0, cluster, image, "amin", include_self=False)[cluster]

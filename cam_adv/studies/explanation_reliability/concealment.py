@@ -13,6 +13,7 @@ an effect (30 images, 2 targets, 16 positions, 150 simulations) the 95% interval
 with three victims, that of the map's own AUC in about 20% with one victim. Use several victims for H3.
 """
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from cam_adv.attacks.latent.penalty import log_odds_of
+from cam_adv.metrics.conformal import conformal_threshold
 from cam_adv.metrics.deletion_insertion import margin
 from cam_adv.metrics.detector import assign_folds, auc_contributions, column_aucs, held_out_scores
 from cam_adv.studies.explanation_reliability.instability import map_dissimilarity
@@ -81,12 +83,12 @@ def detector_auc_contributions(
     maps: tuple[Tensor, Tensor],
     other_class: Tensor | None,
     label: Tensor,
-    image: Tensor,
+    group: Tensor,
     count: int,
     target_fpr: float,
     seed: int,
 ) -> dict[str, Tensor]:
-    """How well detectors separate matched pairs whose source images they were not trained on.
+    """How well detectors separate matched pairs of groups that they were not trained on.
 
     All detectors get the class as a feature; of maps they get at most 7×7 raw values.
 
@@ -96,24 +98,25 @@ def detector_auc_contributions(
         other_class: maps of class y of real images of class y', `(n, h, w)`: a positive control for the detector, or
             None.
         label: y, `(n,)`.
-        image: the source image of the attacked image, `(n,)`.
-        count: number of folds; no more are used than there are source images.
+        group: rows that depend on each other, such as those of one source image, have the same number, `(n,)`.
+        count: number of folds; no more are used than there are groups.
         target_fpr: share of clean images that may be reported.
         seed: of the folds and the permutations.
 
     Returns:
         `(n,)` each: `map`, `confidence`, `both` and, if given, `other_class`, contributions to the AUC of a detector
         with these features; and those of `EVADES`, 1 where the attacked map's score, of a detector or of
-        `reader_scores`, does not exceed the 1 − `target_fpr` quantile of the clean maps' scores. And `null`
-        `(n, N_PERMUTATIONS)`, the same in every row: AUC of both minus AUC of confidence when attacked and clean are
-        exchanged at random, jointly for all pairs of a source image and for all victims, and detectors are trained
-        again. (Sign flips of the contributions are no substitute: scores of rows that were training data for each
-        other vary more than their contributions show. In 200 simulations without an effect, p ≤ .05 came in 15%.)
+        `reader_scores`, does not exceed the `conformal_threshold` of the clean maps' scores; NaN where these are too
+        few. And `null` `(n, N_PERMUTATIONS)`, the same in every row: AUC of both minus AUC of confidence when
+        attacked and clean are exchanged at random, jointly for all pairs of a group and for all victims, and
+        detectors are trained again. (Sign flips of the contributions are no substitute: scores of rows that were
+        training data for each other vary more than their contributions show. In 200 simulations without an effect,
+        p ≤ .05 came in 15%.)
     """
     classes = one_hot(label).double()
     kind = torch.tensor([1, 0]).repeat_interleave(len(label))
-    folds = assign_folds(image, min(count, len(image.unique())), torch.Generator().manual_seed(seed)).repeat(2)
-    permuted_kind = _exchanges(image, seed).repeat(2, 1) ^ kind.unsqueeze(1)
+    folds = assign_folds(group, min(count, len(group.unique())), torch.Generator().manual_seed(seed)).repeat(2)
+    permuted_kind = _exchanges(group, seed).repeat(2, 1) ^ kind.unsqueeze(1)
 
     def features(attacked: Tensor, clean: Tensor) -> Tensor:
         return torch.cat([torch.cat([part.double(), classes], dim=1) for part in (attacked, clean)])
@@ -130,7 +133,9 @@ def detector_auc_contributions(
     by_map, by_confidence, by_both = scores(attacked, clean), scores(*confidence), scores(*both)
 
     def evades(scores: tuple[Tensor, Tensor]) -> Tensor:
-        return (scores[0] <= torch.quantile(scores[1].double(), 1 - target_fpr)).double()
+        threshold = conformal_threshold(scores[1], target_fpr)
+        passing = (scores[0] <= threshold).double()
+        return passing if math.isfinite(threshold) else torch.full_like(passing, torch.nan)
 
     positive_control = {}
     if other_class is not None:
@@ -179,11 +184,11 @@ def permutation_test(pairs: Mapping[str, Tensor], threshold: float) -> tuple[flo
     return (1 + as_large) / count, (1 + as_small) / count
 
 
-def _exchanges(image: Tensor, seed: int) -> Tensor:
-    """0 or 1 for every row and permutation, `(n, N_PERMUTATIONS)`, equal in all rows of a source image."""
-    images, position = image.unique(return_inverse=True)
+def _exchanges(group: Tensor, seed: int) -> Tensor:
+    """0 or 1 for every row and permutation, `(n, N_PERMUTATIONS)`, equal in all rows of a group."""
+    groups, position = group.unique(return_inverse=True)
     rows = [
         torch.randint(2, (N_PERMUTATIONS,), generator=torch.Generator().manual_seed(seed * SEED_STRIDE + number))
-        for number in images.tolist()
+        for number in groups.tolist()
     ]
     return torch.stack(rows)[position]

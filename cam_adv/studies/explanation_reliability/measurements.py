@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cam_adv.attributions.layer_target import LayerTarget
+from cam_adv.metrics.clusters import first_of_cluster
 from cam_adv.models.predictions import batched_apply
 from cam_adv.runtime.progress import track
 from cam_adv.runtime.tensor_files import load_tensors, save_tensors
@@ -339,7 +340,8 @@ def _separate(
     rows = matched.attacked
     image = pairs.index[rows]
     table = {"victim": torch.full_like(image, pairs.victim_seed), "image": image, "start": pairs.start[rows]}
-    if len(image.unique()) < config.folds:
+    group = first_of_cluster(image, table["start"])
+    if len(group.unique()) < config.folds:
         columns = PAIR_COLUMNS if other_class is None else (*PAIR_COLUMNS, "other_class")
         empty = dict.fromkeys(columns, torch.empty(0, dtype=torch.float64))
         empty["null"] = empty["null"].reshape(0, N_PERMUTATIONS)
@@ -349,7 +351,7 @@ def _separate(
         (maps.comparisons[ADVERSARIAL][rows], unattacked),
         other_class,
         pairs.y[rows],
-        image,
+        group,
         config.folds,
         config.target_fpr,
         seed,

@@ -1,7 +1,7 @@
 """The plan of a run: what is attacked, measured and decided, and how, written before the first attack."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from cam_adv.attacks.base import Attack
 from cam_adv.errors import UserError
 from cam_adv.runtime.atomic_files import write_atomically
 from cam_adv.runtime.digest import digest
-from cam_adv.runtime.source_hash import source_hash
+from cam_adv.runtime.source_hash import source_hash, targets_in
+from cam_adv.schema.run import RunSettings
 from cam_adv.studies.explanation_reliability.claims import RULES, Claims
 from cam_adv.studies.explanation_reliability.config import ReliabilityConfig
 from cam_adv.studies.explanation_reliability.known_attributions import EXPECTED
@@ -27,23 +28,26 @@ class Plan:
     digest: str
 
     @classmethod
-    def of(cls, config: ReliabilityConfig, attacks: Mapping[str, Attack], dataset: str, seed: int) -> "Plan":
+    def of(
+        cls, config: ReliabilityConfig, attacks: Mapping[str, Attack], settings: RunSettings, images: Sequence[str]
+    ) -> "Plan":
         """
         Args:
             attacks: by the names that results are reported under.
-            seed: of the choice of images and targets, and of all draws.
+            settings: of the run: the data, the models, which images are chosen, and the seed of all draws.
+            images: digests of the images and labels of every part of the dataset.
         """
         content: dict[str, Any] = {
-            "dataset": dataset,
-            "seed": seed,
+            **settings.model_dump(mode="json", include={"dataset", "model", "selection", "seed"}),
+            "images": list(images),
             "study": config.model_dump(mode="json", exclude={"arms": {"__all__": {"attack"}}}),
             "attacks": {name: attack.model_dump(mode="json") for name, attack in attacks.items()},
             "rules": RULES,
             "known_answers": EXPECTED,
             "power": power_to_json(study_power(config)),
             "stopping": "none: every attack of every victim is run and measured once",
-            "code": source_hash(Claims),
         }
+        content["code"] = source_hash(type(config), Claims, *targets_in(content))
         return cls(content, digest(content, {}))
 
     def write(self, folder: Path) -> None:

@@ -207,7 +207,8 @@ class ExplanationReliability(Study, ReliabilityConfig):
         assert isinstance(context.attack, LatentAttack)  # `check` has made sure of it
         settings, arms = context.settings, self._arms(context.attack)
         attacks = {arm.title(of): attack for arm in arms for of, attack in arm.attacks.items()}
-        plan = Plan.of(self, attacks, settings.dataset.name, settings.seed)
+        parts = context.splits.train, context.splits.validation, context.splits.test
+        plan = Plan.of(self, attacks, settings, [part.digest() for part in parts])
         plan.write(context.folder)
         powers = study_power(self)
         print_power(powers, self.min_effect.model_dump())

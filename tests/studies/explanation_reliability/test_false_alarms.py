@@ -14,7 +14,7 @@ from cam_adv.studies.explanation_reliability.false_alarms import simulate
 def test_rules_are_rarely_wrong_and_see_a_large_shift(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(false_alarms, "SHIFTS", (0.0, 4.0))
     monkeypatch.setattr(false_alarms, "PAIRS", 20)
-    studies, config = 12, make_config(images=40, victims=[0, 1])
+    studies, config = 12, make_config(images=40, victims=[0, 1, 2])
     found = simulate(config, studies, seed=0)
     assert len(found) == 6
     for one in found:
