@@ -6,6 +6,7 @@ from typing import Any
 from cam_adv.benchmark.tables import cases_table, device_table, table
 from cam_adv.metrics import funnel
 from cam_adv.metrics.intervals import Rate
+from cam_adv.results.record import Record
 
 
 def rate(figures: Mapping[str, Any], name: str | None = None) -> str:
@@ -68,6 +69,23 @@ def sweep_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -
     return table(list(columns.values()), [[_cell(one, key) for key in columns] for one in rows])
 
 
+def origins_table(records: Mapping[str, Record | None]) -> str:
+    """Which commit made each result, when, in what time and on which machine."""
+    rows = [
+        [name, "not measured", "", "", ""]
+        if record is None
+        else [
+            name,
+            record.commit,
+            record.date[:10],
+            duration(record.seconds) if record.seconds else "",
+            record.machine,
+        ]
+        for name, record in records.items()
+    ]
+    return table(["result", "commit", "date", "took", "machine"], rows)
+
+
 def faults_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """What `tests/faults.py` found."""
     kinds = ("lost", "mixed", "traceback", "other")
@@ -100,5 +118,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
         cases_table,
         device_table,
         faults_table,
+        origins_table,
     )
 }

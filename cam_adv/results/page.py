@@ -1,7 +1,8 @@
 """Pages whose figures are computed from records.
 
 A figure stands between `<!-- =EXPRESSION -->` and `<!-- / -->`, which a reader of the page doesn't see. The
-expression is Jinja's; the results are its variables, for instance `digits.values.success|rate`.
+expression is Jinja's; the results are its variables, for instance `digits.values.success|rate`, and `all_results` is
+all of them by name.
 """
 
 import re
@@ -33,11 +34,11 @@ def render(page: str, records: Mapping[str, Record | None]) -> str:
     def computed(place: re.Match[str]) -> str:
         expression = place[1]
         try:
-            names = used_results(expression)
-            if any(records[name] is None for name in names):
+            if any(records[name] is None for name in used_results(expression)):
                 text = NOT_MEASURED
             else:
-                text = str(ENVIRONMENT.compile_expression(expression, undefined_to_none=False)(**records))
+                compute = ENVIRONMENT.compile_expression(expression, undefined_to_none=False)
+                text = str(compute(**records, all_results=records))
         except (KeyError, TypeError, ValueError, TemplateError) as error:
             raise UserError(f"{expression} can't be computed: {error}.", "Correct it in the page.") from error
         return f"<!-- ={expression} -->{_placed(text)}<!-- / -->"
@@ -47,7 +48,7 @@ def render(page: str, records: Mapping[str, Record | None]) -> str:
 
 def used_results(expression: str) -> set[str]:
     """The results that an expression names."""
-    return meta.find_undeclared_variables(ENVIRONMENT.parse(f"{{{{ {expression} }}}}"))
+    return meta.find_undeclared_variables(ENVIRONMENT.parse(f"{{{{ {expression} }}}}")) - {"all_results"}
 
 
 def results_of(page: str) -> set[str]:

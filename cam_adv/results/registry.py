@@ -10,7 +10,12 @@ MNIST = f"experiment=full_mnist dataset.root={DATA} dataset.download=false"
 HANDS = f"dataset=image_folder dataset.root={DATA}/signs dataset.size=32 dataset.gray=false"
 CLAIMS_LEFT_OUT = ("meta_evaluation.answers.details", "*.instability*.details", "*.unfaithfulness*.details")
 """Of the study of explanations: the effects against each control, hundreds of them."""
-PEOPLE = f"study=judge_agreement study.images={DATA}/human_x.npy study.labels={DATA}/human_y.npy"
+PEOPLE = {
+    name: f"study=judge_agreement study.images={DATA}/{name}_x.npy study.labels={DATA}/{name}_y.npy"
+    for name in ("people", "invariance")
+}
+"""Digits that two people named or called no digit (Riccio and Tonella, ICSE 2023; without those stored almost black),
+and digits that people labelled after an attack (Tramèr et al. 2020)."""
 
 RESULTS = (
     Result(
@@ -38,7 +43,16 @@ RESULTS = (
         minutes=5,
         values="sweep.json",
     ),
-    Result("judge_5k", f"cam-adv {PEOPLE}", minutes=1, values="judge_agreement.json", needs=(f"{DATA}/human_x.npy",)),
+    *(
+        Result(
+            f"judge_5k_{name}",
+            f"cam-adv {study}",
+            minutes=1,
+            values="judge_agreement.json",
+            needs=(f"{DATA}/{name}_x.npy", f"{DATA}/{name}_y.npy"),
+        )
+        for name, study in PEOPLE.items()
+    ),
     Result(
         "min_perturbation", "cam-adv study=min_perturbation", minutes=5, headline=True, values="min_perturbation.json"
     ),
@@ -104,6 +118,13 @@ RESULTS = (
         },
     ),
     Result(
+        "explanation_reliability_seed_1",
+        "cam-adv study=explanation_reliability seed=1",
+        minutes=14,
+        values="explanation_reliability.json",
+        left_out=CLAIMS_LEFT_OUT,
+    ),
+    Result(
         "fashion",
         f"cam-adv dataset=fashion_mnist dataset.root={DATA} dataset.download=false model.victim.training.epochs=8 "
         "model.generator.training.svae_epochs=10 model.surrogates.training.epochs=6 model.judge.training.epochs=6",
@@ -113,16 +134,41 @@ RESULTS = (
     Result(
         "mnist",
         f"cam-adv -m {MNIST} attack.steps=300 attack.residual.eps=1.5 attack.confidence=0.9,0.99,0.999",
-        minutes=60,
+        minutes=16,
         values="sweep.json",
         needs=(f"{DATA}/MNIST",),
     ),
+    *(
+        Result(
+            f"judge_mnist_{name}",
+            f"cam-adv {MNIST} {study}",
+            minutes=1,
+            values="judge_agreement.json",
+            needs=(f"{DATA}/{name}_x.npy", f"{DATA}/{name}_y.npy", f"{DATA}/MNIST"),
+        )
+        for name, study in PEOPLE.items()
+    ),
     Result(
-        "judge_mnist",
-        f"cam-adv {PEOPLE} dataset=mnist dataset.root={DATA} dataset.download=false model.judge.training.epochs=6",
-        minutes=1,
-        values="judge_agreement.json",
-        needs=(f"{DATA}/human_x.npy", f"{DATA}/MNIST"),
+        "explanation_reliability_mnist",
+        f"cam-adv {MNIST} study=explanation_reliability study.images=200 study.targets=2 "
+        "study.arms.type1_cam.images=100 ~study.arms.type1_latent "
+        + " ".join(
+            f"~study.attributions.{name}"
+            for name in ("grad_cam", "grad_cam_pp", "score_cam", "integrated_gradients", "last_channel_cam")
+        ),
+        minutes=90,
+        values="explanation_reliability.json",
+        left_out=CLAIMS_LEFT_OUT,
+        pictures={"figures/explanation_reliability.png": "explanation_reliability_mnist.png"},
+        needs=(f"{DATA}/MNIST",),
+    ),
+    Result(
+        "explanation_reliability_hands",
+        f"cam-adv {HANDS} study=explanation_reliability ~study.arms.type1_latent ~study.arms.type1_cam",
+        minutes=40,
+        values="explanation_reliability.json",
+        left_out=CLAIMS_LEFT_OUT,
+        needs=(f"{DATA}/signs",),
     ),
     Result(
         "published",

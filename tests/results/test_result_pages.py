@@ -50,6 +50,15 @@ def test_result_that_was_never_made_is_not_measured() -> None:
     assert results_of(page) == {"mnist", "digits"}
 
 
+def test_origins_say_what_made_each_result() -> None:
+    assert render("<!-- =all_results|origins_table --><!-- / -->", RECORDS).splitlines()[3:] == [
+        "| digits | 1b | 2026-01-31 | 1 min 24 s |  |",
+        "| frontier | 1b | 2026-01-31 | 1 min 24 s |  |",
+        "| mnist | not measured |  |  |  |",
+        "<!-- / -->",
+    ]
+
+
 @pytest.mark.parametrize(
     "expression",
     [

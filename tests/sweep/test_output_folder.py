@@ -18,12 +18,9 @@ from cam_adv.sweep.registry import register, write_plan
 
 
 @pytest.fixture
-def train(
-    attack_run: AttackRun, command: Callable[..., CommandResult], tiny: list[str]
-) -> Callable[..., CommandResult]:
-    """A command that finds its one model in the store."""
-    outputs = f"outputs={attack_run.root / 'outputs'}"
-    return lambda *overrides: command(*overrides, *tiny, "study=train", "role=victim", outputs)
+def run(command: Callable[..., CommandResult]) -> Callable[..., CommandResult]:
+    """A command whose study needs neither images nor models, since only its folder is looked at."""
+    return lambda *overrides: command(*overrides, "study=doctor", "hardware=cpu")
 
 
 def jobs(sweep: str) -> list[tuple[str, str]]:
@@ -36,45 +33,45 @@ def contents(folder: str) -> dict[str, bytes]:
 
 
 class TestTaken:
-    def test_run_in_a_composed_folder_gets_the_next_free_name(self, train: Callable[..., CommandResult]) -> None:
-        for name in ("of_victim", "of_victim_2", "of_victim_3"):
-            result = train("hydra.run.dir=of_${role}")
+    def test_run_in_a_composed_folder_gets_the_next_free_name(self, run: Callable[..., CommandResult]) -> None:
+        for name in ("of_doctor", "of_doctor_2", "of_doctor_3"):
+            result = run("hydra.run.dir=of_${study.name}")
             assert result.code == 0, result.err
             assert f"results   {Path(name).absolute()}\n" in result.out
             assert Path(name, "config.yaml").exists()
 
-    def test_second_sweep_into_one_folder_gets_the_next_free_name(self, train: Callable[..., CommandResult]) -> None:
-        assert train("-m", "hydra.sweep.dir=sweep", "seed=0,1").code == 0
+    def test_second_sweep_into_one_folder_gets_the_next_free_name(self, run: Callable[..., CommandResult]) -> None:
+        assert run("-m", "hydra.sweep.dir=sweep", "seed=0,1").code == 0
         before = contents("sweep")
-        result = train("-m", "hydra.sweep.dir=sweep", "seed=0,1,2")
+        result = run("-m", "hydra.sweep.dir=sweep", "seed=0,1,2")
         assert result.code == 0, result.err
         assert contents("sweep") == before
         assert jobs("sweep_2") == [(f"{number}_seed={number}", "finished") for number in range(3)]
         assert f"{Path('sweep').absolute()} is taken: this sweep is in {Path('sweep_2').absolute()}." in result.out
 
-    def test_sweep_that_is_named_twice_is_refused_and_left(self, train: Callable[..., CommandResult]) -> None:
-        assert train("-m", "hydra.sweep.dir=sweep", "seed=0,1").code == 0
+    def test_sweep_that_is_named_twice_is_refused_and_left(self, run: Callable[..., CommandResult]) -> None:
+        assert run("-m", "hydra.sweep.dir=sweep", "seed=0,1").code == 0
         before = contents("sweep")
         for folder in ("sweep", "new"):
-            result = train("-m", "hydra.sweep.dir=" + folder, "resume=other" if folder == "sweep" else "resume=sweep")
+            result = run("-m", "hydra.sweep.dir=" + folder, "resume=other" if folder == "sweep" else "resume=sweep")
             assert result.code == 2
         assert "resume=sweep, but hydra.run.dir or hydra.sweep.dir is" in result.err
         assert contents("sweep") == before
         assert not Path("new").exists()
 
-    def test_run_in_the_folder_of_a_sweep_is_refused(self, train: Callable[..., CommandResult]) -> None:
-        assert train("-m", "hydra.sweep.dir=sweep", "seed=0,1").code == 0
-        result = train("hydra.run.dir=sweep", "hydra.output_subdir=.hydra")
+    def test_run_in_the_folder_of_a_sweep_is_refused(self, run: Callable[..., CommandResult]) -> None:
+        assert run("-m", "hydra.sweep.dir=sweep", "seed=0,1").code == 0
+        result = run("hydra.run.dir=sweep", "hydra.output_subdir=.hydra")
         assert result.err.startswith(f"cam-adv: {Path('sweep').absolute()} belongs to another run.\n")
         assert not Path("sweep/.hydra").exists()
 
     def test_resumed_sweep_that_is_still_running_is_refused(
-        self, train: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch
+        self, run: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("cam_adv.sweep.callback.LOCK_TIMEOUT", 0.1)
-        assert train("-m", "hydra.sweep.dir=sweep", "seed=0,1").code == 0
+        assert run("-m", "hydra.sweep.dir=sweep", "seed=0,1").code == 0
         lock = acquire_lock(Path("sweep"))
-        result = train("-m", "resume=sweep", "seed=0,1")
+        result = run("-m", "resume=sweep", "seed=0,1")
         release_lock(lock)
         assert result.err.startswith(f"cam-adv: Another process is at work in {Path('sweep').absolute()}.\n")
         assert result.code == 2
@@ -102,15 +99,15 @@ def test_refused_command_leaves_no_folder(
 
 
 class TestLayout:
-    def test_jobs_in_nested_folders_are_reported_and_resumed(self, train: Callable[..., CommandResult]) -> None:
+    def test_jobs_in_nested_folders_are_reported_and_resumed(self, run: Callable[..., CommandResult]) -> None:
         overrides = ["-m", "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${attack.name}/${seed}", "seed=0,1"]
-        result = train(*overrides)
+        result = run(*overrides)
         assert result.code == 0, result.err
         assert jobs("sweep") == [("type1/0", "finished"), ("type1/1", "finished")]
-        assert train(*overrides, "resume=sweep").out.count("Nothing is left to do") == 2
+        assert run(*overrides, "resume=sweep").out.count("Nothing is left to do") == 2
 
-    def test_jobs_in_one_folder_are_refused_but_the_first(self, train: Callable[..., CommandResult]) -> None:
-        result = train("-m", "hydra.sweep.dir=sweep", "hydra.sweep.subdir=one", "seed=0,1")
+    def test_jobs_in_one_folder_are_refused_but_the_first(self, run: Callable[..., CommandResult]) -> None:
+        result = run("-m", "hydra.sweep.dir=sweep", "hydra.sweep.subdir=one", "seed=0,1")
         assert "sweep/one belongs to another run.\n" in result.err
         assert result.code == 2
         assert jobs("sweep") == [("one", "finished"), ("", "failed")]
@@ -127,15 +124,15 @@ class TestLayout:
         assert result.code == 0, result.err
         assert stored_models(attack_run.root) == attack_run.store
 
-    def test_working_directory_as_the_folder_of_the_run(self, train: Callable[..., CommandResult]) -> None:
+    def test_working_directory_as_the_folder_of_the_run(self, run: Callable[..., CommandResult]) -> None:
         Path("own.json").write_text("{}")
         os.utime("own.json", (0, 0))
-        result = train("hydra.run.dir=.")
+        result = run("hydra.run.dir=.")
         assert result.code == 0, result.err
         assert "own.json" not in result.out
         Path("config.yaml").unlink()
         Path("batches").mkdir()
-        assert "has no run, but batches" in train("hydra.run.dir=.").err
+        assert "has no run, but batches" in run("hydra.run.dir=.").err
         assert Path("batches").exists()
 
     @pytest.mark.parametrize("value", ["0", "1"])
@@ -148,8 +145,8 @@ class TestLayout:
 
 
 class TestJobs:
-    def test_failed_job_does_not_stop_the_next_batch(self, train: Callable[..., CommandResult]) -> None:
-        result = train("-m", "hydra.sweep.dir=sweep", "hydra.sweeper.max_batch_size=1", "attack.strength=-1,1,2")
+    def test_failed_job_does_not_stop_the_next_batch(self, run: Callable[..., CommandResult]) -> None:
+        result = run("-m", "hydra.sweep.dir=sweep", "hydra.sweeper.max_batch_size=1", "attack.strength=-1,1,2")
         assert [status for _, status in jobs("sweep")] == ["failed", "finished", "finished"]
         assert result.err.startswith("cam-adv: attack.strength=-1 can't be used")
         assert result.code == 2

@@ -103,6 +103,11 @@ class TestTinyStudy:
             "attack.confidence=0.34",
             "attack.init=[real_image,mean]",
             "attack.batch_size=12",
+            # One judge and no surrogates: five trainings less, and shorter steps of every attack.
+            "~model.judge.members.residual",
+            "~model.judge.members.wide_kernel",
+            "attack.weights.surrogates=0",
+            "study.arms.type1_cam.attack.weights.surrogates=0",
         ]
         root = tmp_path_factory.mktemp("reliability")
         # The study is killed after one victim of two, so everything below also holds for a resumed study.
