@@ -11,6 +11,7 @@ Json = Mapping[str, Any]
 
 CLAIMS = {"instability": "H1", "unfaithfulness": "H2", "concealment": "H3"}
 HELPS = {"yes": "helps", "no": "does not help", "undecided": "undecided"}
+CONTROL = {"yes": "does nothing", "no": "control failed", "undecided": "control undecided"}
 
 
 def concealment_table(values: Json) -> str:
@@ -56,7 +57,7 @@ def trainings_table(values: Json) -> str:
         for number, (measure, found) in enumerate(one["attacks"].items()):
             begin = ["", ""] if number else [training, rate(one["accuracy"])]
             share = rate(found["clean_share"]) if "clean_share" in found else ""
-            changed = f"{change(found['change'])}: {HELPS[found['improves_robustness']]}" if "change" in found else ""
+            changed = f"{change(found['change'])}: {_training_verdict(found)}" if "change" in found else ""
             rows.append([*begin, measure, share, rate(found["success"]), changed])
     return table(
         ["training", "accuracy", "attack", "clean images that reach the confidence", "success", "change"], rows
@@ -117,7 +118,11 @@ def perturbed_pixels_table(values: Json) -> str:
         "at a random position": "random",
         "y' minus others": "target_minus_others",
     }
-    rows = [[text, *(_interval(one[key]) for one in values.values())] for text, key in regions.items()]
+    rows = [
+        [text, *(_interval(one[key]) for one in values.values())]
+        for text, key in regions.items()
+        if all(key in one for one in values.values())  # with two classes there are no others
+    ]
     return table(["inside", *(f"{name} ({one['images']})" for name, one in values.items())], rows)
 
 
@@ -125,6 +130,14 @@ def change(estimate: Json) -> str:
     """`−15.0 (−36.0 to −4.6)`, in points."""
     middle, low, high = (f"{100 * estimate[key]:+.1f}".replace("-", "−") for key in ("estimate", "low", "high"))
     return f"{middle} ({low} to {high})"
+
+
+def _training_verdict(found: Json) -> str:
+    """Whether a training helps, or why the verdict is withheld; of the control, whether it does nothing."""
+    if "does_nothing" in found:
+        return CONTROL[found["does_nothing"]]
+    verdict: str = found["improves_robustness"]
+    return f"withheld, {found['reason']}" if verdict == "withheld" else HELPS[verdict]
 
 
 def _whole(one: Json) -> str:

@@ -62,11 +62,17 @@ def test_true_positives_of_a_class() -> None:
 def test_training_is_named_once_and_changes_against_the_first() -> None:
     plain = {"accuracy": rate(0.9), "attacks": {"type1": {"success": rate(0.8), "clean_share": rate(0.7)}}}
     changed = {"success": rate(0.6), "change": FALL, "improves_robustness": "yes"}
+    control = {"accuracy": rate(0.9), "attacks": {"type1": changed | {"does_nothing": "undecided"}}}
+    withheld = changed | {"improves_robustness": "withheld", "reason": "control undecided"}
     other = {"accuracy": rate(0.9), "attacks": {"type1": changed, "pgd": changed | {"improves_robustness": "no"}}}
-    assert rows(trainings_table({"trainings": {"plain": plain, "other": other}})) == [
+    other["attacks"]["fgsm"] = withheld
+    of_control = "−15.0 (−36.0 to +4.6): control undecided"
+    assert rows(trainings_table({"trainings": {"plain": plain, "control": control, "other": other}})) == [
         "| plain | 90.0% (80.0 to 100.0%) | type1 | 70.0% (60.0 to 80.0%) | 80.0% (70.0 to 90.0%) |  |",
+        f"| control | 90.0% (80.0 to 100.0%) | type1 |  | 60.0% (50.0 to 70.0%) | {of_control} |",
         "| other | 90.0% (80.0 to 100.0%) | type1 |  | 60.0% (50.0 to 70.0%) | −15.0 (−36.0 to +4.6): helps |",
         "|  |  | pgd |  | 60.0% (50.0 to 70.0%) | −15.0 (−36.0 to +4.6): does not help |",
+        "|  |  | fgsm |  | 60.0% (50.0 to 70.0%) | −15.0 (−36.0 to +4.6): withheld, control undecided |",
     ]
 
 
@@ -116,3 +122,9 @@ def test_detectors_and_pixels_have_a_column_for_each_detector_and_attack() -> No
     table = perturbed_pixels_table({"pgd": regions | {"images": 8}}).splitlines()
     assert table[0] == "| inside | pgd (8) |"
     assert table[-1] == "| y' minus others | −0.03 (−0.05 to 0.01) |"
+    of_two_classes = dict.fromkeys(("true", "target", "random"), auc) | {"images": 8}
+    assert [row.split(" | ")[0] for row in rows(perturbed_pixels_table({"pgd": of_two_classes}))] == [
+        "| the region of y",
+        "| of y'",
+        "| at a random position",
+    ]

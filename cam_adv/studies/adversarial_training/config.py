@@ -29,10 +29,11 @@ class AdversarialTrainingConfig(StrictModel):
     adversarial_radii: of the training against Type II; "type2" and "both" are trained with each of them.
     victims: seeds of the victims of each training.
     control_victims: seeds of further victims without adversarial training, one for each of `victims`, with which it
-    is compared: the negative control.
+    is compared: the negative control, which must be shown to do nothing.
     test_images: images that every test attack is run on.
-    min_effect: the smallest fall of an attack's success rate that counts as improved robustness.
-    level: of the intervals; the tests, corrected by Holm, work at 1 − level.
+    min_effect: the smallest fall of an attack's success rate that counts as improved robustness; the control must
+    change it by less.
+    level: of the intervals; the tests, corrected by Holm but for the control, work at 1 − level.
     """
 
     trainings: Annotated[list[Literal["type1", "type2", "both"]], Field(min_length=1)]

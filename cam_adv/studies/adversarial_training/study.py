@@ -17,6 +17,7 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from cam_adv.attacks.base import Attack, Role
+from cam_adv.attacks.result import AttackResult
 from cam_adv.attributions.layer_target import LayerTarget
 from cam_adv.data.data_module import Augmentation
 from cam_adv.data.selection import Selection, select
@@ -202,20 +203,25 @@ class AdversarialTraining(Study, AdversarialTrainingConfig):
         probability = torch.stack([label_probability(victim, splits.test, device) for victim in own])
         confidences: dict[Measure, list[float]] = {}
         verdicts: dict[Measure, list[AttackVerdict]] = {}
+        starts: dict[Measure, Tensor] = {}
         for name, attack in self.attacks.items():
             log.info("Attacking the victims of the training %s by %s.", training, name)
             measure, equal_rank, selection = Measure(name), Measure(name, equal_rank=True), selections[name]
-            verdicts[measure] = self._attack(context, training, measure, [attack] * len(own), own, selection)
+            verdicts[measure], starts[measure] = self._attack(
+                context, training, measure, [attack] * len(own), own, selection
+            )
             if attack.kind == "type2":
                 continue
             assert attack.confidence is not None  # a Type I attack has one
             confidences[measure] = confidences[equal_rank] = [attack.confidence] * len(own)
-            verdicts[equal_rank] = verdicts[measure]
+            verdicts[equal_rank], starts[equal_rank] = verdicts[measure], starts[measure]
             if training != PLAIN:  # of which equal rank is the same
                 confidences[equal_rank] = self._equal_rank(context, attack.confidence, own, victims[PLAIN])
                 attacks = [attack.with_confidence(confidence) for confidence in confidences[equal_rank]]
-                verdicts[equal_rank] = self._attack(context, training, equal_rank, attacks, own, selection)
-        return Observed(correct, probability, confidences, verdicts)
+                verdicts[equal_rank], starts[equal_rank] = self._attack(
+                    context, training, equal_rank, attacks, own, selection
+                )
+        return Observed(correct, probability, confidences, verdicts, starts)
 
     def _equal_rank(
         self, context: StudyContext, confidence: float, own: Sequence[nn.Module], plain: Sequence[nn.Module]
@@ -239,19 +245,24 @@ class AdversarialTraining(Study, AdversarialTrainingConfig):
         attacks: Sequence[Attack],
         victims: Sequence[nn.Module],
         selection: Selection,
-    ) -> list[AttackVerdict]:
-        """Attack each victim by its own attack, judge the images, and keep the tensors of all victims in one file."""
+    ) -> tuple[list[AttackVerdict], Tensor]:
+        """Attack each victim by its own attack, judge the images, and keep the tensors of all victims in one file.
+
+        Returns:
+            The verdicts, and the starts `(V, N, D)`; see `Observed`.
+        """
         verdicts, rows = [], []
         for attack, victim in zip(attacks, victims, strict=True):
             result = context.run_attack(context.bind(attack, victim), selection)
             predictions = context.evaluator(victim).predict(result.x_adv, result.z)
             verdicts.append(verdict_on(attack, result, predictions))
             own = {"x_adv": result.x_adv, "target": result.target, "victim_probs": predictions.victim}
+            own["start"] = _start(result, selection)
             rows.append(own | {"judge_reads": predictions.judge_reads} | vars(verdicts[-1]))
         tensors = {name: torch.stack([of[name] for of in rows]) for name in rows[0]}
         tensors |= {"index": selection.index, "x": result.x, "y": result.y}
         save_tensors(tensors, context.folder / f"{slugify(training)}_{slugify(measure.name)}.safetensors")
-        return verdicts
+        return verdicts, tensors["start"]
 
     @model_validator(mode="after")
     def _trains_against_type1(self) -> Self:
@@ -261,6 +272,16 @@ class AdversarialTraining(Study, AdversarialTrainingConfig):
                 "Type I.",
                 "Choose a Type I attack, such as attack@study.train=type1; against Type II there is "
                 "study.adversarial_radii.",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _trains_without_an_interpretation(self) -> Self:
+        if self.train.attacked_interpretation is not None:
+            raise UserError(
+                f"study.train is {self.train.name}, which attacks a robust interpretation of a trained victim, but "
+                "its images are made while the victim is being trained.",
+                "Choose a Type I attack without an interpretation, such as attack@study.train=type1.",
             )
         return self
 
@@ -279,3 +300,10 @@ class AdversarialTraining(Study, AdversarialTrainingConfig):
     def _both_kinds_are_there(self) -> Self:
         require_both_kinds("study.attacks", self.attacks)
         return self
+
+
+def _start(result: AttackResult, selection: Selection) -> Tensor:
+    """What each image's attack started from, `(N, D)`: the code and y, or the image itself."""
+    if result.z_start is None:
+        return selection.index.unsqueeze(1)
+    return torch.cat([result.z_start, result.y.unsqueeze(1).to(result.z_start)], dim=1)

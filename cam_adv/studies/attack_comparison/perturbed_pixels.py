@@ -108,10 +108,11 @@ def region_energy(x: Tensor, x_adv: Tensor, maps: Tensor, y: Tensor, target: Ten
     inside = (energy.unsqueeze(1) * regions).sum(dim=(2, 3)) / energy.sum(dim=(1, 2)).unsqueeze(1)
     rows = torch.arange(len(x))
     of_y, of_target = inside[rows, y], inside[rows, target]
+    others = inside.sum(dim=1) - of_y - of_target
     return RegionEnergy(
         true=of_y,
         target=of_target,
-        others=(inside.sum(dim=1) - of_y - of_target) / (len(class_maps) - 2),
+        others=others / (len(class_maps) - 2) if len(class_maps) > 2 else torch.full_like(others, torch.nan),
         random=regions[rows, y].mean(dim=(1, 2)),
         true_rank=_rank(of_y, energy_at_all_shifts(energy, regions[rows, y])),
         target_rank=_rank(of_target, energy_at_all_shifts(energy, regions[rows, target])),
@@ -162,5 +163,5 @@ def _means(energy: RegionEnergy, cluster: Tensor, config: AttackComparisonConfig
             torch.Generator().manual_seed(seed),
         )
         for name, values in energy.measures().items()
-        if not values.isnan().any()  # with two classes there are no others
+        if not values.isnan().any()  # see RegionEnergy.others
     }

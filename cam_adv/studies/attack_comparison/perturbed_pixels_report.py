@@ -98,7 +98,8 @@ def print_perturbed_pixels(results: Mapping[str, PerturbedPixels]) -> None:
     for name, one in results.items():
         table.add_column(f"{name}\n{len(one.rows)} images", no_wrap=True)
     for measure, label in ROWS.items():
-        table.add_row(label, *(_cell(measure, one.means.get(measure)) for one in results.values()))
+        if all(measure in one.means for one in results.values()):  # with two classes there are no others
+            table.add_row(label, *(_cell(measure, one.means[measure]) for one in results.values()))
     print_table(table)
 
 
@@ -182,8 +183,6 @@ def _mark(axes: Axes, pixels: Tensor) -> None:
     axes.imshow(overlay)
 
 
-def _cell(measure: str, mean: Interval | None) -> str:
-    if mean is None:
-        return ""
+def _cell(measure: str, mean: Interval) -> str:
     sign = "+" if "minus" in measure else ""
     return f"{mean.estimate:{sign}.2f}\n({mean.low:{sign}.2f} to {mean.high:{sign}.2f})"

@@ -15,8 +15,9 @@ from torch import Tensor
 from cam_adv.config.compose import settings_from
 from cam_adv.data.splits import ImageSplits
 from cam_adv.errors import UserError
-from cam_adv.metrics.crossed_effects import crossed_mean
+from cam_adv.metrics.clusters import connected_clusters
 from cam_adv.metrics.intervals import clustered_rate
+from cam_adv.studies.adversarial_training.effect import Change, check_control
 
 TRAININGS = ("plain", "control", "type1", "type2 radius 2")
 MEASURES = ("type1", "type1 at equal rank", "pgd")
@@ -47,10 +48,14 @@ class FinishedRun:
     def tensors(self, training: str, measure: str) -> dict[str, Tensor]:
         return load_file(self.folder / f"{training}_{measure}.safetensors".replace(" ", "_"))
 
-    def success(self, training: str, measure: str) -> Tensor:
-        """`(VICTIMS, IMAGES)`; of plain victims equal rank is their own confidence."""
-        file = "type1" if training == "plain" and "equal rank" in measure else measure
-        return self.tensors(training, file)["success"].bool()
+    def of(self, training: str, measure: str) -> dict[str, Tensor]:
+        """The tensors of a measure; of plain victims equal rank is their own confidence."""
+        return self.tensors(training, "type1" if training == "plain" and "equal rank" in measure else measure)
+
+    def clusters(self, measure: str, *trainings: str) -> Tensor:
+        """Of the images, by the starts of the victims of these trainings, `(IMAGES,)`."""
+        starts = torch.cat([self.of(training, measure)["start"].flatten(0, 1) for training in trainings])
+        return connected_clusters(torch.arange(IMAGES).repeat(len(starts) // IMAGES), starts)[:IMAGES]
 
     @property
     def root(self) -> Path:
@@ -75,20 +80,31 @@ def finished(overrides: list[str], attack_run: AttackRun, tmp_path_factory: pyte
 @pytest.mark.slow
 class TestRun:
     def test_json_follows_from_the_tensors(self, finished: FinishedRun) -> None:
-        content, image = finished.content, list(range(IMAGES)) * VICTIMS
+        content = finished.content
         assert tuple(content["trainings"]) == TRAININGS
         for training in TRAININGS:
             attacks = content["trainings"][training]["attacks"]
             assert tuple(attacks) == MEASURES
             for measure, cell in attacks.items():
-                success, plain = finished.success(training, measure), finished.success("plain", measure)
-                assert cell["success"] == pytest.approx(vars(clustered_rate(success.flatten().tolist(), image)))
-                if training != "plain":
-                    found = crossed_mean(success.double() - plain.double())
-                    assert cell["change"] == pytest.approx(vars(found.interval(0.95)))
-                    assert cell["p"] >= min(1, found.p_value(-content["min_effect"])) - 1e-12
-                else:
+                success, plain = (finished.of(one, measure)["success"].bool() for one in (training, "plain"))
+                cluster = finished.clusters(measure, training).repeat(VICTIMS).tolist()
+                assert cell["success"] == pytest.approx(vars(clustered_rate(success.flatten().tolist(), cluster)))
+                if training == "plain":
                     assert "change" not in cell
+                    continue
+                difference = success.double() - plain.double()
+                change = Change(difference, finished.clusters(measure, "plain", training))
+                assert cell["change"] == pytest.approx(vars(change.interval(0.95)))
+                if training == "control":
+                    assert cell["does_nothing"] == check_control(change, content["min_effect"], 0.95).does_nothing
+                else:  # eight images are too few
+                    assert (cell["improves_robustness"], cell["reason"]) == ("withheld", "control undecided")
+
+    def test_starts_are_those_of_the_attacks(self, finished: FinishedRun) -> None:
+        """A latent attack's code and y; an attack on pixels starts at its own image."""
+        latent, pixels = finished.tensors("type1", "type1"), finished.tensors("type1", "pgd")
+        assert torch.equal(latent["start"][..., -1], latent["y"].expand(VICTIMS, -1).float())
+        assert torch.equal(pixels["start"].squeeze(2), pixels["index"].expand(VICTIMS, -1))
 
     @pytest.mark.parametrize("training", TRAININGS)
     def test_success_asks_for_the_confidences_of_the_json(self, finished: FinishedRun, training: str) -> None:
@@ -180,6 +196,10 @@ class TestConfig:
         ("overrides", "what"),
         [
             (["attack@study.train=pgd"], "study.train is pgd"),
+            (
+                ["attack@study.train=type1_robust"],
+                "study.train is type1_robust, which",
+            ),
             (["attack@study.attacks.type1=pgd"], "no attack of type1"),
             (["study.trainings=[type1,type3]"], "type3"),
             (["study.trainings=[both,both]"], "one twice"),

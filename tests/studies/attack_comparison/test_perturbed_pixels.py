@@ -97,16 +97,31 @@ def test_region_energy_by_hand() -> None:
     assert measures["true_interpretability_score"].item() == pytest.approx(0.5 / 0.31**0.5)
 
 
-def test_region_energy_of_two_classes_has_no_others() -> None:
-    energy = region_energy(
-        torch.zeros(1, 1, 2, 2),
-        torch.ones(1, 1, 2, 2),
-        corner_maps(0, 1),
-        torch.tensor([0]),
-        torch.tensor([1]),
-        0.25,
+def test_two_classes_have_no_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """NaN for every image, also where rounding leaves a rest beside the regions of y and y'."""
+    x, maps = torch.rand(50, 1, 8, 8, generator=seeded(1)), torch.randn(50, 2, 4, 4, generator=seeded(2))
+    y = torch.arange(50) % 2
+    result = SimpleNamespace(x=x, x_adv=torch.rand(50, 1, 8, 8, generator=seeded(3)), y=y, target=1 - y)
+    predictions = SimpleNamespace(cam=maps, victim=torch.eye(2)[y], judge_reads=y)
+    verdict = SimpleNamespace(success=torch.ones(50, dtype=torch.bool))
+    one = SimpleNamespace(
+        result=result, on_x=predictions, on_x_adv=predictions, verdict=verdict, cluster=torch.arange(50)
     )
-    assert energy.others.isnan().all()
+    results = perturbed_pixels({"pgd": one}, CONFIG, seed=0)
+    assert results["pgd"].energy.others.isnan().all()
+    assert {name for name in results["pgd"].energy.measures() if name not in results["pgd"].means} == {
+        "others",
+        "true_minus_others",
+        "target_minus_others",
+    }
+    drawing = Drawing(tmp_path)
+    report_perturbed_pixels(
+        results, {"pgd": one}, CONFIG.perturbed_pixels, ["a", "b"], torch.arange(50), tmp_path, drawing
+    )
+    printed = capsys.readouterr().out
+    assert "another class" not in printed
+    assert "in that of y'" in printed
+    assert "NaN" not in (tmp_path / "perturbed_pixels.json").read_text()
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3])
