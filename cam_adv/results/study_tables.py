@@ -18,7 +18,7 @@ def concealment_table(values: Json) -> str:
     """How often each attack stays concealed from each explanation, from `robust_explanation.json`."""
     attacks = values["attacks"]
     names = list(next(iter(attacks.values())))
-    rows = [[name, *(_whole(one[key]["concealed"]) for key in names)] for name, one in attacks.items()]
+    rows = [[name, *(_concealed(one[key]) for key in names)] for name, one in attacks.items()]
     return table(["attack or control", *names], rows)
 
 
@@ -138,6 +138,12 @@ def _training_verdict(found: Json) -> str:
         return CONTROL[found["does_nothing"]]
     verdict: str = found["improves_robustness"]
     return f"withheld, {found['reason']}" if verdict == "withheld" else HELPS[verdict]
+
+
+def _concealed(one: Json) -> str:
+    if one["concealed"] is not None:
+        return _whole(one["concealed"])
+    return f"too few; it abstains on {one['abstained']['rate']:.0%}" if one["abstained"]["rate"] else "too few"
 
 
 def _whole(one: Json) -> str:

@@ -32,10 +32,19 @@ def test_change_is_in_points() -> None:
 
 
 def test_concealment_has_a_row_for_each_attack() -> None:
-    attacks = {"a": {"cam": {"concealed": rate(0.5)}, "robust": {"concealed": rate(0.25)}}}
+    attacks: dict[str, Any] = {
+        "a": {"cam": {"concealed": rate(0.5)}, "robust": {"concealed": rate(0.25)}},
+        "b": {
+            "cam": {"concealed": None, "abstained": rate(0.0)},
+            "robust": {"concealed": None, "abstained": rate(0.99)},
+        },
+    }
     table = concealment_table({"attacks": attacks})
     assert table.splitlines()[0] == "| attack or control | cam | robust |"
-    assert rows(table) == ["| a | 50% (40 to 60%) | 25% (15 to 35%) |"]
+    assert rows(table) == [
+        "| a | 50% (40 to 60%) | 25% (15 to 35%) |",
+        "| b | too few | too few; it abstains on 99% |",
+    ]
 
 
 def test_pictures_that_nobody_reads_leave_their_cells_empty() -> None:

@@ -35,11 +35,13 @@ class Alarms:
 
     abstained, alarm: of each attacked image, `(N,)` bool; an abstention is an alarm.
     false_alarm: of each honest image, `(M,)` bool.
+    alarm and false_alarm are None where there are too few maps for a detector; but where no successful attack shows
+    a map, `alarm` needs none.
     """
 
     abstained: Tensor
-    alarm: Tensor
-    false_alarm: Tensor
+    alarm: Tensor | None
+    false_alarm: Tensor | None
 
 
 def give_alarms(
@@ -47,6 +49,7 @@ def give_alarms(
     success: Tensor,
     calibration: ExplainedImages,
     honest: ExplainedImages,
+    cluster: Tensor,
     level: float,
     folds: int,
     seed: int,
@@ -56,21 +59,25 @@ def give_alarms(
     Args:
         success: which attacked images count, `(N,)` bool; on the others only abstentions are alarms.
         calibration: honest images that set the detector's threshold. honest: others, on which it is only tried.
+        cluster: of each attacked image, `(N,)`; those of a cluster depend on each other.
         level: share of false alarms among the honest maps that are shown.
         folds, seed: of the detector's cross-validation.
     """
     every_calibration, every_honest = (torch.ones_like(one.abstained) for one in (calibration, honest))
-    by_map, false = map_alarms(
+    judged = success & ~attacked.abstained
+    by_map = map_alarms(
         attacked.shown(success),
         calibration.shown(every_calibration),
         honest.shown(every_honest),
+        cluster[judged],
         level,
         folds,
         seed,
     )
     alarm, false_alarm = attacked.abstained.clone(), honest.abstained.clone()
-    alarm[success & ~attacked.abstained] = by_map
-    false_alarm[~honest.abstained] = false
+    if by_map is None:
+        return Alarms(attacked.abstained, None if judged.any() else alarm, None)
+    alarm[judged], false_alarm[~honest.abstained] = by_map
     return Alarms(attacked.abstained, alarm, false_alarm)
 
 
@@ -81,11 +88,12 @@ class Concealment:
     concealed: the attack succeeds and the explanation gives no alarm. abstained: on x'.
     false_alarms: on honest images.
     difference: concealed, less that of the reference on the same images; None of the reference itself.
+    All but `abstained` are None where there are too few maps for a detector, whose alarms are not known then.
     """
 
-    concealed: Rate
+    concealed: Rate | None
     abstained: Rate
-    false_alarms: Rate
+    false_alarms: Rate | None
     difference: Interval | None
 
 
@@ -99,23 +107,25 @@ def measure_concealment(
         success: `(N,)` bool. cluster: of each image; rates have intervals for images that depend on each other by it.
         reference: one of the explanations.
     """
-    concealed = {name: success & ~one.alarm for name, one in alarms.items()}
+    concealed = {name: None if one.alarm is None else success & ~one.alarm for name, one in alarms.items()}
 
     def rate(met: Tensor) -> Rate:
         return clustered_rate(met.tolist(), cluster.tolist())
 
     return {
         name: Concealment(
-            rate(concealed[name]),
+            None if (met := concealed[name]) is None else rate(met),
             rate(one.abstained),
-            wilson(int(one.false_alarm.sum()), len(one.false_alarm)),
-            None if name == reference else _paired_difference(concealed[name], concealed[reference]),
+            None if (false := one.false_alarm) is None else wilson(int(false.sum()), len(false)),
+            None if name == reference else _paired_difference(met, concealed[reference]),
         )
         for name, one in alarms.items()
     }
 
 
-def _paired_difference(one: Tensor, reference: Tensor) -> Interval:
-    """The share of `one` less that of the reference."""
+def _paired_difference(one: Tensor | None, reference: Tensor | None) -> Interval | None:
+    """The share of `one` less that of the reference, where both are known."""
+    if one is None or reference is None:
+        return None
     counts = (one & reference, ~one & reference, one & ~reference, ~one & ~reference)
     return newcombe_paired(*(int(part.sum()) for part in counts))

@@ -4,12 +4,11 @@ This is the detector of the study `explanation_reliability`, without its matchin
 alarms, whatever in the map gives them, the victim's confidence included.
 """
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from cam_adv.metrics.conformal import conformal_rank
 from cam_adv.metrics.detector import assign_folds, held_out_scores
 from cam_adv.studies.explanation_reliability.maps import downsample
 
@@ -18,10 +17,11 @@ def map_alarms(
     attacked: tuple[Tensor, Tensor],
     calibration: tuple[Tensor, Tensor],
     honest: tuple[Tensor, Tensor],
+    cluster: Tensor,
     level: float,
     folds: int,
     seed: int,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor] | None:
     """On which attacked and on which honest maps a detector gives an alarm.
 
     Every map is scored by a detector that was trained on the others, without its fold. The threshold is the conformal
@@ -30,25 +30,53 @@ def map_alarms(
     Args:
         attacked, calibration, honest: maps `(N, h, w)` and their classes y `(N,)`: of attacked images, of honest ones
             that set the threshold, and of honest ones on which it is only tried.
+        cluster: of each attacked map, `(N,)`; those of a cluster depend on each other, and share a fold.
         level: largest share of false alarms.
         folds: of the cross-validation.
         seed: of the folds.
 
     Returns:
-        `(N,)` bool of the attacked and of the honest maps; no alarm where there are fewer attacked maps than folds,
-        from which nothing can be learnt.
+        `(N,)` bool of the attacked and of the honest maps; None where the maps are too few (`can_be_detected`).
     """
     parts = (attacked, calibration, honest)
     counts = [len(label) for _, label in parts]
-    if counts[0] < folds:
-        return torch.zeros(counts[0], dtype=torch.bool), torch.zeros(counts[2], dtype=torch.bool)
-    maps = torch.cat([downsample(part).flatten(1).double() for part, _ in parts])
-    labels = torch.cat([label for _, label in parts])
-    kind = torch.tensor([1, 0, 0]).repeat_interleave(torch.tensor(counts))
+    if not can_be_detected(cluster, counts[1], level, folds):
+        return None
     generator = torch.Generator().manual_seed(seed)
-    fold = torch.cat([assign_folds(torch.arange(count), folds, generator) for count in counts])
-    scores = held_out_scores(torch.cat([maps, one_hot(labels).double()], dim=1), kind, fold)
-    of_attacked, of_calibration, of_honest = scores.split(counts)
-    rank = math.ceil((1 - level) * (counts[1] + 1))
-    threshold = of_calibration.sort().values[rank - 1] if rank <= counts[1] else torch.inf
-    return of_attacked > threshold, of_honest > threshold
+    groups = cluster, torch.arange(counts[1]), torch.arange(counts[2])
+    fold = torch.cat([assign_folds(group, folds, generator) for group in groups])
+    features = map_features(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    is_attacked, is_calibration, is_honest = torch.eye(3, dtype=torch.bool).repeat_interleave(torch.tensor(counts), 1)
+    alarm = detector_alarms(features, is_attacked, is_calibration, fold, level)
+    return alarm[is_attacked], alarm[is_honest]
+
+
+def can_be_detected(cluster: Tensor, calibration: int, level: float, folds: int) -> bool:
+    """Whether each fold can have an attacked map, and the calibration maps have a quantile at this level.
+
+    Args:
+        cluster: of each attacked map, `(N,)`. calibration: number of these maps. level, folds: as of `map_alarms`.
+    """
+    return len(cluster.unique()) >= folds and conformal_rank(calibration, level) <= calibration
+
+
+def map_features(maps: Tensor, label: Tensor) -> Tensor:
+    """What the detector sees of maps `(N, h, w)` of classes y `(N,)`: `(N, F)`."""
+    return torch.cat([downsample(maps).flatten(1).double(), one_hot(label).double()], dim=1)
+
+
+def detector_alarms(
+    features: Tensor, is_attacked: Tensor, is_calibration: Tensor, fold: Tensor, level: float
+) -> Tensor:
+    """Which rows score above the conformal quantile of the calibration rows, in the shape of `is_attacked`.
+
+    Args:
+        features: `(n, F)`.
+        is_attacked: what the detector is trained to tell from the rest, `(n,)` bool, or several such columns
+            `(n, B)`, each with a detector of its own.
+        is_calibration: `(n,)` bool. fold: `(n,)`.
+        level: largest share of false alarms, for which there are calibration rows enough.
+    """
+    scores = held_out_scores(features, is_attacked, fold)
+    rank = conformal_rank(int(is_calibration.sum()), level)
+    return scores > scores[is_calibration].sort(dim=0).values[rank - 1]

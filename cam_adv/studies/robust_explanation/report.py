@@ -8,37 +8,62 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from cam_adv.metrics.intervals import Rate
 from cam_adv.plots.style import COLORS, GRAY, HEADING_SIZE, LEGEND
 from cam_adv.reports.console import console, new_table, print_table
 from cam_adv.studies.robust_explanation.concealment import Concealment
+from cam_adv.studies.robust_explanation.control import SIGNIFICANCE
 
 Findings = dict[str, dict[str, Concealment]]
 """Attack or control → explanation → what was measured."""
+
+TOO_FEW = "too few"
+"""In place of a rate where there are too few maps for a detector."""
+
+UNKNOWN = Rate(np.nan, np.nan, np.nan)
+"""Of which no bar is drawn."""
 
 BARS = 0.8
 """Width of all bars of an attack, in distances between attacks."""
 
 
-def warnings_about(unchanged: Mapping[str, Concealment], target_fpr: float) -> list[str]:
-    """A sentence on each explanation that gives more alarms than it may on the very images that were attacked.
+def warnings_about(findings: Findings, p_values: Mapping[str, float | None], folds: int) -> list[str]:
+    """A sentence on each explanation that gives more alarms on the very images that were attacked than by chance.
+
+    And one on rates that are not known.
 
     Args:
-        unchanged: explanation → what was measured with x in place of x'.
+        p_values: explanation → corrected p-value of the control with x itself; None where it is not known.
+        folds: of the detectors of maps.
     """
-    return [
-        f"{name} lets only {one.concealed.rate:.1%} of unattacked images pass, less than {1 - target_fpr:.0%}: its "
-        "alarms about attacks say little."
-        for name, one in unchanged.items()
-        if one.concealed.high < 1 - target_fpr
+    warnings = [
+        f"{name} gives more alarms on unattacked images than on honest ones (p = {p:.2g}): its alarms about attacks "
+        "say little."
+        for name, p in p_values.items()
+        if p is not None and p <= SIGNIFICANCE
     ]
+    if any(
+        None in (one.concealed, one.false_alarms) for of_attack in findings.values() for one in of_attack.values()
+    ):
+        warnings.append(
+            f"{TOO_FEW}: a detector of maps needs maps of successful attacks from study.folds={folds} starts or "
+            "more, and enough of honest images for its threshold; without it the alarms are not known."
+        )
+    return warnings
 
 
-def findings_to_json(findings: Findings, images: int, honest: int, warnings: Sequence[str]) -> dict[str, Any]:
-    """The content of `robust_explanation.json`."""
+def findings_to_json(
+    findings: Findings, counts: Mapping[str, int], p_values: Mapping[str, float | None], warnings: Sequence[str]
+) -> dict[str, Any]:
+    """The content of `robust_explanation.json`.
+
+    Args:
+        counts: of the images in each part. p_values: as `warnings_about`.
+    """
     measured = {
         name: {key: asdict(one) for key, one in by_attribution.items()} for name, by_attribution in findings.items()
     }
-    return {"images": images, "honest": honest, "warnings": list(warnings), "attacks": measured}
+    return {**counts, "warnings": list(warnings), "unchanged_p": dict(p_values), "attacks": measured}
 
 
 def print_concealment(findings: Findings, heading: str, warnings: Sequence[str]) -> None:
@@ -57,12 +82,12 @@ def print_concealment(findings: Findings, heading: str, warnings: Sequence[str])
             table.add_row(
                 "" if number else name,
                 key,
-                str(one.concealed),
+                TOO_FEW if one.concealed is None else str(one.concealed),
                 ""
                 if difference is None
                 else f"{difference.estimate:+.0%} ({100 * difference.low:+.0f} to {difference.high:+.0%})",
                 f"{one.abstained.rate:.0%}" if one.abstained.rate else "",
-                str(one.false_alarms),
+                TOO_FEW if one.false_alarms is None else str(one.false_alarms),
             )
     print_table(table)
     for text in warnings:
@@ -70,15 +95,21 @@ def print_concealment(findings: Findings, heading: str, warnings: Sequence[str])
 
 
 def concealment_figure(findings: Findings, heading: str) -> Figure:
-    """A group of bars for each attack and control, a bar for each explanation, with 95% intervals."""
+    """A group of bars for each attack and control, a bar for each explanation, with 95% intervals.
+
+    Where a rate is not known it says so instead.
+    """
     names = list(next(iter(findings.values())))
     figure = Figure(figsize=(7.2, 2.8), layout="constrained")
     figure.suptitle(heading, size=HEADING_SIZE, weight="bold", x=0.01, ha="left")
     axes = figure.subplots()
     groups, width = np.arange(len(findings)), BARS / len(names)
     for number, name in enumerate(names):
-        rates = [of_attack[name].concealed for of_attack in findings.values()]
+        measured = [of_attack[name].concealed for of_attack in findings.values()]
         places = groups + (number - (len(names) - 1) / 2) * width
+        for place in places[[rate is None for rate in measured]]:
+            axes.text(place, 0.01, TOO_FEW, size=5, rotation=90, ha="center", va="bottom", color=GRAY)
+        rates = [UNKNOWN if rate is None else rate for rate in measured]
         shares = np.array([rate.rate for rate in rates])
         errors = np.abs([[rate.low, rate.high] for rate in rates] - shares[:, None]).T
         color, hatched = COLORS[number % len(COLORS)], number >= len(COLORS)
