@@ -8,8 +8,8 @@ from torch import Tensor
 def conformal_rank(count: int, level: float) -> int:
     """Which of n scores, in ascending order, a further one exceeds with a probability of at most `level`.
 
-    ⌈(1 − level)·(n + 1)⌉, if all n + 1 are exchangeable (Vovk, Gammerman and Shafer 2005, section 2.2). An interpolated
-    quantile is exceeded more often. The rank can be beyond n.
+    ⌈(1 − level)·(n + 1)⌉, if all n + 1 are exchangeable (Vovk, Gammerman and Shafer 2005, section 2.2). An
+    interpolated quantile is exceeded more often. The rank can be beyond n.
     """
     return math.ceil((1 - level) * (count + 1))
 
