@@ -48,6 +48,7 @@ RESULTS = (
             f"judge_5k_{name}",
             f"cam-adv {study}",
             minutes=1,
+            headline=name == "people",
             values="judge_agreement.json",
             needs=(f"{DATA}/{name}_x.npy", f"{DATA}/{name}_y.npy"),
         )
@@ -101,7 +102,6 @@ RESULTS = (
         "adversarial_training",
         "cam-adv study=adversarial_training",
         minutes=20,
-        headline=True,
         values="adversarial_training.json",
         pictures={"figures/adversarial_training.png": "adversarial_training.png"},
     ),

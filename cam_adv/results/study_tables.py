@@ -81,10 +81,21 @@ def claims_table(values: Json, arm: str | None = None) -> str:
     """
     findings = values["attributions"] if arm is None else values["arms"][arm]
     rows = [
-        [name, *(f"{one['verdict']}: {_effect(one)}" for one in (found[claim] for claim in CLAIMS))]
+        [name, *(f"{one['verdict']}: {_effect(one)}" for one in (found[claimed] for claimed in CLAIMS))]
         for name, found in findings.items()
     ]
-    return table(["explanation", *(f"{number} {claim}" for claim, number in CLAIMS.items())], rows)
+    return table(["explanation", *(f"{number} {claimed}" for claimed, number in CLAIMS.items())], rows)
+
+
+def claim(values: Json, name: str, claimed: str, arm: str | None = None) -> str:
+    """One verdict of `claims_table` with its effect."""
+    found = (values["attributions"] if arm is None else values["arms"][arm])[name][claimed]
+    return f"{found['verdict']}, {_effect(found)}"
+
+
+def share(estimate: Json) -> str:
+    """`41% (28 to 55%)`, of an estimate of the study of explanations."""
+    return f"{estimate['effect']:.0%} ({estimate['low'] * 100:.0f} to {estimate['high']:.0%})"
 
 
 def min_perturbation_table(values: Json) -> str:
@@ -176,6 +187,8 @@ FILTERS = {
         trainings_table,
         known_answers_table,
         claims_table,
+        claim,
+        share,
         min_perturbation_table,
         detectors_table,
         perturbed_pixels_table,

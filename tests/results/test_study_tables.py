@@ -4,6 +4,7 @@ from typing import Any
 
 from cam_adv.results.study_tables import (
     change,
+    claim,
     claims_table,
     concealment_table,
     detectors_table,
@@ -11,6 +12,7 @@ from cam_adv.results.study_tables import (
     min_perturbation_table,
     perturbed_pixels_table,
     prevalence_table,
+    share,
     trainings_table,
     true_positives_table,
 )
@@ -107,6 +109,12 @@ def test_claims_of_the_attack_and_of_a_further_one() -> None:
     effect = "−0.13 (−0.30 to +0.05)"
     assert rows(claims_table(values)) == [f"| cam | no: {effect} | no: {effect} | no: {effect} |"]
     assert rows(claims_table(values, "type1_cam")) == [f"| cam | yes: {effect} | undecided: – | yes: {effect} |"]
+    assert claim(values, "cam", "instability") == f"no, {effect}"
+    assert claim(values, "cam", "concealment", "type1_cam") == f"yes, {effect}"
+
+
+def test_share_is_in_whole_percent() -> None:
+    assert share({"effect": 0.406, "low": 0.281, "high": 0.55}) == "41% (28 to 55%)"
 
 
 def test_norms_stand_below_each_other() -> None:
