@@ -69,12 +69,13 @@ def main() -> None:
         parser.error(f"there is no group {', '.join(sorted(unknown))}: choose from {', '.join(CASES)}, gpu")
     cases = [case for name in arguments.groups or CASES for case in CASES[name]]
     cases = [case for case in cases if case in QUICK_CASES or not arguments.quick]
-    matmul_rate, rows = matmul_flops_per_second(), []
+    matmul_rate, rows, left_out = matmul_flops_per_second(), [], 0
     for case in cases:
         try:
             run = run_isolated(case, QUICK_REPEATS if arguments.quick else REPEATS)
         except UserError as error:
             print(f"{case.__module__}.{case.__name__}: {error.what} {error.remedy}")
+            left_out += 1
             continue
         comparison = run.comparison
         print(
@@ -85,6 +86,8 @@ def main() -> None:
     write_json(arguments.json or FILE, {"matmul_rate": matmul_rate, "cases": rows})
     console = Console()
     (console if console.is_terminal else Console(width=FILE_WIDTH)).print(_table(rows, matmul_rate))
+    if left_out:
+        parser.exit(1, f"{left_out} of {len(cases)} cases could not be measured, as said above.\n")
 
 
 def _row(run: IsolatedRun, matmul_rate: float) -> dict[str, Any]:

@@ -73,14 +73,15 @@ def print_state(results: Sequence[Result], root: Path) -> None:
     records = read_records(root)
     table = new_table("results", compact=True)
     table.add_column("result", no_wrap=True)
-    for column in ("", "state", "commit", "took", "minutes"):
-        table.add_column(column)
+    for column in ("", "state", "took", "minutes"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("commit")
     for one in results:
         record = records[one.name]
         took = duration(record.seconds) if record else ""
         headline = "headline" if one.headline else ""
         commit = record.commit if record else ""
-        table.add_row(one.name, headline, state(one, record), commit, took, f"{one.minutes:g}")
+        table.add_row(one.name, headline, state(one, record), took, f"{one.minutes:g}", commit)
     print_table(table)
 
 

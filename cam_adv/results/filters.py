@@ -8,25 +8,29 @@ from cam_adv.metrics import funnel
 from cam_adv.metrics.intervals import Rate
 from cam_adv.results.record import Record
 
+UNKNOWN = "–"
 
-def rate(figures: Mapping[str, Any], name: str | None = None) -> str:
-    """`99.5% (97.2 to 99.9%)`.
+
+def rate(figures: Mapping[str, Any] | None, name: str | None = None) -> str:
+    """`99.5% (97.2 to 99.9%)`, or a dash where it isn't known.
 
     Args:
         figures: `rate`, `low` and `high`; or a row of a sweep, with `name`, `name_low` and `name_high`.
     """
+    if figures is None or (name is not None and figures[name] is None):
+        return UNKNOWN
     keys = ("rate", "low", "high") if name is None else (name, f"{name}_low", f"{name}_high")
     return str(Rate(*(figures[key] for key in keys)))
 
 
-def percent(value: float) -> str:
+def percent(value: float | None) -> str:
     """`99.5%`."""
-    return f"{value:.1%}"
+    return UNKNOWN if value is None else f"{value:.1%}"
 
 
-def number(value: float, digits: int = 3) -> str:
+def number(value: float | None, digits: int = 3) -> str:
     """With so many significant digits."""
-    return f"{value:.{digits}g}"
+    return UNKNOWN if value is None else f"{value:.{digits}g}"
 
 
 def duration(seconds: float) -> str:

@@ -15,6 +15,7 @@ from cam_adv.errors import UserError
 from cam_adv.results import record
 from cam_adv.results.record import Record
 from cam_adv.results.result import Result
+from cam_adv.runtime.run_dir import MARKERS
 
 
 def make(result: Result, root: Path, pages: Path, threads: int, matmul_rate: float) -> Record:
@@ -34,9 +35,11 @@ def make(result: Result, root: Path, pages: Path, threads: int, matmul_rate: flo
         if not (root / name).exists():
             raise UserError(f"{result.name} needs {root / name}, which is not there.", "Put it there, or link it.")
     folder = root / "outputs" / "results" / f"{result.name}-{result.source}"
-    resumed = folder.exists()
+    resumed = any((folder / name).exists() for name in MARKERS.values())
     folder.parent.mkdir(parents=True, exist_ok=True)
-    start = time.time()
+    if result.is_run and not resumed:  # killed in the moment in which it claimed its folder
+        shutil.rmtree(folder, ignore_errors=True)
+    commit, start = record.commit(root), time.time()
     with folder.with_name(f"{folder.name}.log").open("a", encoding="utf-8") as log:
         code = subprocess.run(
             _arguments(result, folder, resumed),
@@ -62,7 +65,7 @@ def make(result: Result, root: Path, pages: Path, threads: int, matmul_rate: flo
     made = Record(
         command=result.command,
         source=result.source,
-        commit=record.commit(root),
+        commit=commit,
         versions=record.versions(),
         machine=record.machine(matmul_rate, threads),
         date=datetime.now(UTC).isoformat(timespec="minutes"),

@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from cam_adv.runtime.atomic_files import write_json
 
 PACKAGES = ("cam-adv", "torch", "lightning", "hydra-core", "omegaconf", "numpy")
@@ -49,7 +51,8 @@ class Record:
 def commit(root: Path) -> str:
     """See `Record.commit`; of the clone in a folder."""
     head = _git(root, "rev-parse", "--short=12", "HEAD")
-    changed = head and _git(root, "status", "--porcelain", "--", "cam_adv", "conf", "pyproject.toml")
+    code = ("cam_adv", "conf", "pyproject.toml", "tests/faults.py", ":(exclude)*.md")
+    changed = head and _git(root, "status", "--porcelain", "--", *code)
     return f"{head}+" if changed else head
 
 
@@ -64,10 +67,9 @@ def machine(matmul_rate: float, threads: int) -> str:
     Args:
         matmul_rate: of a matrix product with all cores, in FLOP/s. threads: of the command.
     """
-    cores = os.cpu_count()
-    return (
-        f"{platform.system()} {platform.machine()}, {cores} cores, {matmul_rate / 1e9:.0f} GFLOP/s, {threads} threads"
-    )
+    gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    cores = f"{os.cpu_count()} cores, {matmul_rate / 1e9:.0f} GFLOP/s, {threads} threads"
+    return ", ".join([f"{platform.system()} {platform.machine()}", cores, *gpus])
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -48,7 +48,6 @@ RESULTS = (
             f"judge_5k_{name}",
             f"cam-adv {study}",
             minutes=1,
-            headline=name == "people",
             values="judge_agreement.json",
             needs=(f"{DATA}/{name}_x.npy", f"{DATA}/{name}_y.npy"),
         )
@@ -177,7 +176,16 @@ RESULTS = (
         values="sweep.json",
         needs=(f"{DATA}/MNIST",),
     ),
-    Result("benchmark", "python -m cam_adv.benchmark", minutes=15, values="benchmark.json"),
-    Result("benchmark_gpu", "python -m cam_adv.benchmark gpu", minutes=5, values="benchmark_gpu.json", gpu=True),
-    Result("faults", "python tests/faults.py", minutes=30, values="faults.json"),
+    Result(
+        "benchmark", "python -m cam_adv.benchmark", minutes=15, values="benchmark.json", code=("cam_adv/benchmark",)
+    ),
+    Result(
+        "benchmark_gpu",
+        "python -m cam_adv.benchmark gpu",
+        minutes=5,
+        values="benchmark_gpu.json",
+        code=("cam_adv/benchmark",),
+        gpu=True,
+    ),
+    Result("faults", "python tests/faults.py", minutes=30, values="faults.json", code=("tests/faults.py",)),
 )

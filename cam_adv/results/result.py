@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -14,6 +15,8 @@ from cam_adv.runtime.quoting import grammar
 from cam_adv.runtime.source_hash import source_hash, targets_in
 
 COMMAND = "cam-adv"
+CLONE = Path(__file__).parents[2]
+"""Of which this package is a part."""
 
 PLACES = ("hardware", "outputs", "name")
 """Keys of the config on which no result depends."""
@@ -32,6 +35,7 @@ class Result:
     left_out: patterns of what is not recorded, of paths of keys such as `claims.*.details`; `*` stands for any keys.
     pictures: file in the folder of the run → its name beside the pages; a job of a sweep by its number, as in
         `0/figures/pairs.png`.
+    code: of the command, if it is not `cam-adv`: files and folders in the clone.
     needs: files and folders that must be there, and are not downloaded. gpu: whether it says something of a GPU only.
     """
 
@@ -43,6 +47,7 @@ class Result:
     files: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     pictures: Mapping[str, str] = field(default_factory=dict)
+    code: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     gpu: bool = False
 
@@ -60,11 +65,19 @@ class Result:
     def source(self) -> str:
         """A digest of all that the result depends on: the config, and the source code that its classes reach.
 
-        A command that is not `cam-adv` depends on what `cam-adv` without overrides does.
+        A command that is not `cam-adv` depends on its own code, and on what `cam-adv` without overrides does.
         """
         overrides = [text for text in self.arguments[1:] if not text.startswith("-")] if self.is_run else []
         configs = [_without_places(compose(job)) for job in jobs_of(overrides)]
-        return digest({"configs": configs, "source": source_hash(*targets_in(configs))}, {})
+        content = {"configs": configs, "source": source_hash(*targets_in(configs))}
+        content |= (
+            {"code": code} if (code := [file.read_text(encoding="utf-8") for file in self._code_files()]) else {}
+        )
+        return digest(content, {})
+
+    def _code_files(self) -> list[Path]:
+        places = [CLONE / name for name in self.code]
+        return [file for place in places for file in (sorted(place.rglob("*.py")) if place.is_dir() else [place])]
 
 
 def _without_places(config: DictConfig) -> dict[str, Any]:

@@ -11,6 +11,7 @@ Json = Mapping[str, Any]
 
 CLAIMS = {"instability": "H1", "unfaithfulness": "H2", "concealment": "H3"}
 HELPS = {"yes": "helps", "no": "does not help", "undecided": "undecided"}
+WITHHELD = "withheld"
 CONTROL = {"yes": "does nothing", "no": "control failed", "undecided": "control undecided"}
 
 
@@ -90,7 +91,7 @@ def claims_table(values: Json, arm: str | None = None) -> str:
 def claim(values: Json, name: str, claimed: str, arm: str | None = None) -> str:
     """One verdict of `claims_table` with its effect."""
     found = (values["attributions"] if arm is None else values["arms"][arm])[name][claimed]
-    return f"{found['verdict']}, {_effect(found)}"
+    return found["verdict"] if found["verdict"] == WITHHELD else f"{found['verdict']}, {_effect(found)}"
 
 
 def share(estimate: Json) -> str:

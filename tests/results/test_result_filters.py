@@ -10,6 +10,11 @@ def test_rate_of_a_summary_and_of_a_row_of_a_sweep() -> None:
     assert rate({"judge": 0.5, "judge_low": 0.4, "judge_high": 0.6}, "judge") == "50.0% (40.0 to 60.0%)"
 
 
+def test_what_is_not_known_is_a_dash() -> None:
+    assert (rate(None), percent(None), number(None)) == ("–", "–", "–")
+    assert rate({"judge": None, "judge_low": None, "judge_high": None}, "judge") == "–"
+
+
 def test_numbers() -> None:
     assert (percent(0.0349), number(0.95759), number(1234.5, 5)) == ("3.5%", "0.958", "1234.5")
 

@@ -32,6 +32,14 @@ print("done")
 sys.exit(int(code))
 """
 
+WRITES = """
+import sys
+from pathlib import Path
+folder = Path(sys.argv[1])
+folder.mkdir(exist_ok=True)
+(folder / "summary.json").write_text('{"a": 1}')
+"""
+
 
 def source(command: str) -> str:
     return Result("one", command, 1).source
@@ -92,7 +100,7 @@ def test_made_result_is_recorded_with_its_picture(tmp_path: Path) -> None:
     assert made.machine.endswith("200 GFLOP/s, 3 threads")
     assert made.versions["python"] == ".".join(map(str, sys.version_info[:3]))
     assert (pages / "tiny.png").read_text() == "p"
-    assert make(result, tmp_path, pages, 1, 2e11).resumed
+    assert not make(result, tmp_path, pages, 1, 2e11).resumed
     (log,) = (tmp_path / "outputs" / "results").glob("tiny-*.log")
     assert log.read_text() == "done\ndone\n"
     assert results.state(result, made) == "fresh"
@@ -105,6 +113,32 @@ def test_picture_that_the_command_did_not_draw_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"ended well, but left no .*3/other\.png\.\n"):
         make(result, tmp_path, tmp_path, 1, 1.0)
     assert not (tmp_path / "results").exists()
+
+
+def test_other_commands_depend_on_their_own_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("cam_adv.results.result.CLONE", tmp_path)
+    (tmp_path / "bench").mkdir()
+    sources = set()
+    for text in ("1", "2"):
+        (tmp_path / "bench" / "case.py").write_text(text)
+        sources.add(Result("one", "python -m bench", 1, code=("bench",)).source)
+    assert len(sources | {DIGITS.source}) == 3
+
+
+def test_run_that_was_killed_while_it_claimed_its_folder_is_started_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Such a folder holds a lock and no config: it can't be resumed."""
+    folder = tmp_path / "outputs" / "results" / f"digits-{DIGITS.source}"
+    folder.mkdir(parents=True)
+    (folder / ".lock").touch()
+    monkeypatch.setattr(
+        making, "_arguments", lambda result, place, resumed: [sys.executable, "-c", WRITES, str(place)]
+    )
+    made = make(replace(DIGITS, pictures={}), tmp_path, tmp_path, 1, 1.0)
+    assert (made.values, made.resumed) == ({"a": 1}, False)
+    (folder / "config.yaml").touch()
+    assert make(replace(DIGITS, pictures={}), tmp_path, tmp_path, 1, 1.0).resumed
 
 
 def test_failed_command_leaves_no_record(tmp_path: Path) -> None:

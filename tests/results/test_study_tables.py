@@ -111,6 +111,8 @@ def test_claims_of_the_attack_and_of_a_further_one() -> None:
     assert rows(claims_table(values, "type1_cam")) == [f"| cam | yes: {effect} | undecided: – | yes: {effect} |"]
     assert claim(values, "cam", "instability") == f"no, {effect}"
     assert claim(values, "cam", "concealment", "type1_cam") == f"yes, {effect}"
+    values["attributions"]["cam"]["instability"]["verdict"] = "withheld"
+    assert claim(values, "cam", "instability") == "withheld"
 
 
 def test_share_is_in_whole_percent() -> None:
