@@ -58,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_commands_of_all_pages_are_found() -> None:
     found = set(commands())
-    assert len(found) > 40
+    assert len(found) > 35
     assert {"cam-adv study=min_perturbation", "cam-adv resume=latest"} <= found
 
 
