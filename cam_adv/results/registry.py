@@ -100,7 +100,7 @@ RESULTS = (
     Result(
         "adversarial_training",
         "cam-adv study=adversarial_training",
-        minutes=20,
+        minutes=45,
         values="adversarial_training.json",
         pictures={"figures/adversarial_training.png": "adversarial_training.png"},
     ),

@@ -68,7 +68,14 @@ def trainings_table(values: Json) -> str:
 def known_answers_table(values: Json) -> str:
     """What the study of explanations must say of explanations with a known answer, and says."""
     rows = [
-        [one["name"].replace("_", " "), CLAIMS[one["claim"]], one["must"], one["gives"], _effect(one), one["status"]]
+        [
+            one["name"].replace("_", " "),
+            CLAIMS[one["claim"]],
+            one["must"],
+            _minus(one["gives"]),
+            _effect(one),
+            one["status"],
+        ]
         for one in values["meta_evaluation"]["answers"]
     ]
     return table(["explanation", "claim", "must give", "gives", "effect", ""], rows)
@@ -140,7 +147,7 @@ def perturbed_pixels_table(values: Json) -> str:
 
 def change(estimate: Json) -> str:
     """`−15.0 (−36.0 to −4.6)`, in points."""
-    middle, low, high = (f"{100 * estimate[key]:+.1f}".replace("-", "−") for key in ("estimate", "low", "high"))
+    middle, low, high = (_minus(f"{100 * estimate[key]:+.1f}") for key in ("estimate", "low", "high"))
     return f"{middle} ({low} to {high})"
 
 
@@ -162,12 +169,16 @@ def _whole(one: Json) -> str:
     return f"{one['rate']:.0%} ({one['low'] * 100:.0f} to {one['high']:.0%})"
 
 
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
+
+
 def _effect(one: Json) -> str:
     return _signed(one["effect"], one["low"], one["high"])
 
 
 def _interval(estimate: Json) -> str:
-    middle, low, high = (f"{estimate[key]:.2f}".replace("-", "−") for key in ("estimate", "low", "high"))
+    middle, low, high = (_minus(f"{estimate[key]:.2f}") for key in ("estimate", "low", "high"))
     return f"{middle} ({low} to {high})"
 
 
@@ -175,7 +186,7 @@ def _signed(middle: float | None, low: float | None, high: float | None) -> str:
     """`+0.12 (−0.03 to +0.27)`; a bar where nothing was measured."""
     if middle is None or low is None or high is None or math.isnan(middle):
         return "–"
-    texts = [f"{value:+.2f}".replace("-", "−") for value in (middle, low, high)]
+    texts = [_minus(f"{value:+.2f}") for value in (middle, low, high)]
     return f"{texts[0]} ({texts[1]} to {texts[2]})"
 
 
