@@ -69,19 +69,17 @@ def state(result: Result, record: Record | None) -> str:
 
 
 def print_state(results: Sequence[Result], root: Path) -> None:
-    """Print whether each result is fresh, which commit made it, and how long it takes."""
+    """Print whether each result is fresh, and how long it took and takes."""
     records = read_records(root)
     table = new_table("results", compact=True)
     table.add_column("result", no_wrap=True)
     for column in ("", "state", "took", "minutes"):
         table.add_column(column, no_wrap=True)
-    table.add_column("commit")
     for one in results:
         record = records[one.name]
-        took = duration(record.seconds) if record else ""
+        took = duration(record.seconds) if record and record.seconds else ""
         headline = "headline" if one.headline else ""
-        commit = record.commit if record else ""
-        table.add_row(one.name, headline, state(one, record), took, f"{one.minutes:g}", commit)
+        table.add_row(one.name, headline, state(one, record), took, f"{one.minutes:g}")
     print_table(table)
 
 
