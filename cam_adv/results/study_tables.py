@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cam_adv.benchmark.tables import table
-from cam_adv.results.filters import percent, rate
+from cam_adv.results.filters import UNKNOWN, percent, rate
 
 Json = Mapping[str, Any]
 
@@ -174,20 +174,16 @@ def _minus(text: str) -> str:
 
 
 def _effect(one: Json) -> str:
-    return _signed(one["effect"], one["low"], one["high"])
+    """`+0.12 (−0.03 to +0.27)`; a dash where nothing was measured."""
+    if one["effect"] is None or math.isnan(one["effect"]):
+        return UNKNOWN
+    middle, low, high = (_minus(f"{one[key]:+.2f}") for key in ("effect", "low", "high"))
+    return f"{middle} ({low} to {high})"
 
 
 def _interval(estimate: Json) -> str:
     middle, low, high = (_minus(f"{estimate[key]:.2f}") for key in ("estimate", "low", "high"))
     return f"{middle} ({low} to {high})"
-
-
-def _signed(middle: float | None, low: float | None, high: float | None) -> str:
-    """`+0.12 (−0.03 to +0.27)`; a bar where nothing was measured."""
-    if middle is None or low is None or high is None or math.isnan(middle):
-        return "–"
-    texts = [_minus(f"{value:+.2f}") for value in (middle, low, high)]
-    return f"{texts[0]} ({texts[1]} to {texts[2]})"
 
 
 FILTERS = {
