@@ -81,7 +81,9 @@ def make_run(
         "judge_probs": judge[:, -1].clone(),
         "judge_reads": reads,
     }
-    if abstained:
+    robust = torch.randn(ROWS, FRAMES, 3, 3, generator=torch.Generator().manual_seed(1)) if abstained else None
+    if robust is not None:
+        robust[1, 2:] = torch.nan
         for suffix, images in (("x", walk[:, 0]), ("x_adv", walk[:, -1])):
             shown = {name: images.clone() for name in ("as_y", "as_target")}
             shown |= {"robust": images.mean(dim=1), "abstained": torch.zeros(ROWS, dtype=torch.bool)}
@@ -108,6 +110,7 @@ def make_run(
             residuals=(255 * walk.flip(1)).byte() if codes and residual else None,
             f2=f2 if codes else None,
             cams=torch.randn(ROWS, FRAMES, 2, 3, 3, generator=generator) if cam else None,
+            robust=robust,
         ),
     ).write(folder)
     rates = {name: {"rate": 0.5, "low": 0.25, "high": 0.75} for name in QUESTIONS}

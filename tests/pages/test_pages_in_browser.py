@@ -165,6 +165,23 @@ class TestWalk:
         low, high = (float(one.text.replace("−", "-")) for one in page.all("#cam ~ figcaption .ends span"))
         assert high == -low == pytest.approx(run.data.walks.cams[0, :, 0].abs().max().item(), rel=0.05)
 
+    def test_robust_map_follows_the_walk_and_is_missing_where_it_abstains(
+        self, page: Page, run: FinishedAttack
+    ) -> None:
+        """Of row 1, whose robust interpretation abstains from the third frame on."""
+        page.all(".tile")[1].click()
+        page.wait(lambda: "Test image 10" in page.one("#verdict").text)
+        page.one("#frame").send_keys(Keys.HOME)
+        script = (
+            "const one = byId('robust'), { data } = one.getContext('2d').getImageData(0, 0, one.width, one.height);"
+            "return data.some((red, place) => place % 4 === 0 && Math.abs(red - data[place + 2]) > 20)"
+        )
+        for frame in range(FRAMES):
+            assert page.run(script) == (frame < 2)  # gray alone where there is no map
+            assert page.one("#robust-text").text == ("y against y′" if frame < 2 else "it abstains")
+            assert ("which abstains" in page.one("#robust").get_attribute("aria-label")) == (frame >= 2)
+            page.one("#frame").send_keys(Keys.ARROW_RIGHT)
+
     def test_walk_ends_where_it_stopped(self, page: Page) -> None:
         page.all(".tile")[2].click()
         page.wait(lambda: "Test image 20" in page.one("#verdict").text)

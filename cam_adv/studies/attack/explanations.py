@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from cam_adv.attacks.result import AttackResult
+from cam_adv.attributions.robust import RobustInterpretation
 from cam_adv.plots.interpretation import ShownExplanation
 from cam_adv.schema.attribution import RobustSettings
 from cam_adv.studies.context import StudyContext
@@ -14,12 +15,17 @@ ABSTAINED = "abstained"
 """Of a robust interpretation, in front of `_x` and `_x_adv`."""
 
 
-def explain_result(context: StudyContext, result: AttackResult) -> dict[str, Tensor]:
+def explain_result(
+    context: StudyContext, result: AttackResult, interpretation: RobustInterpretation | None
+) -> dict[str, Tensor]:
     """Maps of y of x and of x', against y' where the attribution contrasts two classes, by their names in the file.
 
     `<attribution>_x` and `<attribution>_x_adv`, `(N, h, w)`. Of a robust interpretation `robust_…`, `abstained_…`,
     `answer_…`, and the image as it would have to be for y and for y', `as_y_…` and `as_target_…`; see
     `RobustExplanation`.
+
+    Args:
+        interpretation: that of the config; None where it has none.
     """
     tensors: dict[str, Tensor] = {}
     for name, settings in context.settings.attribution.items():
@@ -31,7 +37,8 @@ def explain_result(context: StudyContext, result: AttackResult) -> dict[str, Ten
                 )
                 continue
             on_device = (part.to(context.device) for part in (images, result.y, result.target))
-            explained = context.interpretation(settings).explain(*on_device)
+            assert interpretation is not None
+            explained = interpretation.explain(*on_device)
             tensors |= {
                 f"robust_{suffix}": explained.maps,
                 f"{ABSTAINED}_{suffix}": explained.abstained,

@@ -77,6 +77,7 @@ def write_report(run: FinishedAttack) -> None:
         has_residual=run.data.walks.residuals is not None,
         has_f2=run.data.walks.f2 is not None,
         has_cam=run.data.walks.cams is not None,
+        has_robust=run.data.walks.robust is not None,
         gain=RESIDUAL_GAIN,
         size=f"{width}×{height}",
         reduced=LARGEST_SIDE if max(height, width) > LARGEST_SIDE else None,
@@ -142,9 +143,14 @@ def _walk(run: FinishedAttack, number: int) -> dict[str, Any]:
     }
     if walks.residuals is not None:
         walk["residuals"] = strip(_array(walks.residuals[number, :length]))
+    walk["maps"] = {}
     if walks.cams is not None:
         cam, of_target = walks.cams[number, :length].unbind(dim=1)
-        walk["maps"] = [_map_strip(maps) for maps in (cam, cam - of_target)]
+        walk["maps"] |= {"cam": _map_strip(cam), "contrast": _map_strip(cam - of_target)}
+    if walks.robust is not None:
+        robust = walks.robust[number, :length]
+        walk["maps"]["robust"] = _map_strip(robust.nan_to_num())
+        walk["abstains"] = robust.isnan().flatten(1).all(dim=1).tolist()
     points = walks.points
     if points is None:
         shares = torch.linspace(0, 1, length)[1:-1].tolist()

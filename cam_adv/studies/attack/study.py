@@ -163,7 +163,9 @@ class AttackStudy(Study):
             **{f"from_{start}": count for start, count in count_starts(result.start, attack.start_names).items()},
         }
         names, folder = splits.class_names, context.folder
-        explanations = explain_result(context, result)
+        has_robust = any(isinstance(one, RobustSettings) for one in settings.attribution.values())
+        interpretation = context.interpretation() if has_robust else None
+        explanations = explain_result(context, result, interpretation)
         figures |= abstention_shares(explanations)
         write_attack(evaluation, selection.index, folder / ATTACK, explanations)
         write_results(evaluation, selection.index, attack.start_names, names, folder / "results.csv")
@@ -193,7 +195,7 @@ class AttackStudy(Study):
                         for model in context.models.all()
                         if model.training is not None
                     },
-                    walks=Walks.record(result, evaluator, self.report_images),
+                    walks=Walks.record(result, evaluator, interpretation, self.report_images),
                 )
                 data.write(folder)
                 if settings.figures is True:

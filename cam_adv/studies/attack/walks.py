@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from cam_adv.attacks.result import AttackResult
 from cam_adv.attacks.trace import evenly_spaced
+from cam_adv.attributions.robust import RobustInterpretation
 from cam_adv.metrics.evaluator import Evaluator
 from cam_adv.models.predictions import batched_apply
 from cam_adv.plots.filmstrip import enlarged_residual
@@ -36,6 +37,7 @@ class Walks:
     victim, judge, f2: probabilities `(M, F, K)`; f2 is None for a pixel attack, which has no codes.
     judge_reads: `(M, F)`.
     cams: the victim's raw maps of y and of y', `(M, F, 2, h, w)`; None where it has no exact CAM.
+    robust: maps of y against y' of a robust interpretation, `(M, F, h, w)`, NaN where it abstains; None without one.
     """
 
     rows: Tensor
@@ -48,20 +50,25 @@ class Walks:
     residuals: Tensor | None = None
     f2: Tensor | None = None
     cams: Tensor | None = None
+    robust: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @classmethod
-    def record(cls, result: AttackResult, evaluator: Evaluator, count: int) -> "Walks":
+    def record(
+        cls, result: AttackResult, evaluator: Evaluator, interpretation: RobustInterpretation | None, count: int
+    ) -> "Walks":
         """Those of `count` evenly spaced rows of a result, failures included; of all rows if there are fewer."""
         rows = torch.tensor(evenly_spaced(len(result) - 1, count))
-        parts = [_of_rows(result, part, evaluator) for part in rows.split(AT_ONCE)]
+        parts = [_of_rows(result, part, evaluator, interpretation) for part in rows.split(AT_ONCE)]
         points = None if result.path is None else torch.tensor(_points(result))
         return cls(points=points, **{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 
 
-def _of_rows(result: AttackResult, rows: Tensor, evaluator: Evaluator) -> dict[str, Tensor]:
+def _of_rows(
+    result: AttackResult, rows: Tensor, evaluator: Evaluator, interpretation: RobustInterpretation | None
+) -> dict[str, Tensor]:
     """The fields of these walks that they have, but `points`."""
     images, generated, codes = _frames(result, rows, evaluator)
     every, count = images.flatten(0, 1), images.shape[1]
@@ -71,9 +78,12 @@ def _of_rows(result: AttackResult, rows: Tensor, evaluator: Evaluator) -> dict[s
     if codes is not None:
         f2 = batched_apply(evaluator.generator.classifier, codes.flatten(0, 1), evaluator.device)
         of_frames["f2"] = f2.softmax(dim=1)
+    labels = torch.stack([result.y[rows], result.target[rows]], dim=1).repeat_interleave(count, dim=0)
     if maps is not None:
-        frame, labels = torch.arange(len(every)), torch.stack([result.y[rows], result.target[rows]], dim=1)
-        of_frames["cams"] = maps[frame.unsqueeze(1), labels.repeat_interleave(count, dim=0)]
+        of_frames["cams"] = maps[torch.arange(len(every)).unsqueeze(1), labels]
+    if interpretation is not None:
+        on_device = (part.to(evaluator.device) for part in (every, *labels.unbind(dim=1)))
+        of_frames["robust"] = interpretation.explain(*on_device).maps
     pictures = {"images": _to_bytes(images)}
     if result.residual_path is not None and generated is not None:
         pictures["residuals"] = _to_bytes(enlarged_residual(images - generated))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cam_adv.attacks.result import AttackResult
+from cam_adv.attributions.robust import RobustInterpretation
 from cam_adv.metrics.evaluator import Evaluator
 from cam_adv.studies.attack.walks import LARGEST_SIDE, MOST_FRAMES, Walks
 
@@ -44,8 +45,17 @@ class ByHand:
         return SimpleNamespace(read=read)
 
 
-def record(result: AttackResult, count: int = 10, has_cam: bool = True) -> Walks:
-    return Walks.record(result, cast(Evaluator, ByHand(has_cam)), count)
+class Contrast:
+    """A robust interpretation: the map of a picture is its pixels · (y − y'); none if the first is above 0.5."""
+
+    def explain(self, images: Tensor, label: Tensor, target: Tensor) -> Any:
+        maps = images[:, 0] * (label - target).reshape(-1, 1, 1)
+        return SimpleNamespace(maps=maps.masked_fill((images[:, :, :1, :1] > 0.5)[:, 0], torch.nan))
+
+
+def record(result: AttackResult, count: int = 10, has_cam: bool = True, robust: bool = True) -> Walks:
+    interpretation = cast(RobustInterpretation, Contrast()) if robust else None
+    return Walks.record(result, cast(Evaluator, ByHand(has_cam)), interpretation, count)
 
 
 @pytest.fixture
@@ -101,6 +111,17 @@ def test_answers_are_of_the_frames(result: AttackResult) -> None:
     assert torch.equal(walks.f2, torch.full((3, 5, 2), 0.5))
 
 
+def test_robust_maps_are_of_each_frame_and_missing_where_it_abstains(result: AttackResult) -> None:
+    """Image 0 walks from 0.4 over 0, 0.3 and 0.6 to 0.9, from class 0 to 1; image 1 from 1 to 0."""
+    walks = record(result)
+    assert walks.robust is not None
+    assert walks.robust.shape == (3, 5, 2, 2)
+    torch.testing.assert_close(walks.robust[0, :3, 1, 1], -torch.tensor([0.4, 0, 0.3]))
+    torch.testing.assert_close(walks.robust[1, :3, 1, 1], torch.tensor([0.4, 0, 0.2]))
+    assert walks.robust[0].isnan().flatten(1).all(dim=1).tolist() == [False, False, False, True, True]
+    assert record(result, robust=False).robust is None
+
+
 def test_maps_are_of_y_and_of_the_target(result: AttackResult) -> None:
     walks = record(result)
     assert walks.cams is not None
@@ -127,7 +148,7 @@ def test_rows_are_evenly_spaced_and_parts_do_not_matter(
     whole = record(result)
     monkeypatch.setattr("cam_adv.studies.attack.walks.AT_ONCE", 2)
     for name, value in vars(record(result)).items():
-        assert torch.equal(value, getattr(whole, name)), name
+        assert torch.allclose(value, getattr(whole, name), rtol=0, atol=0, equal_nan=True), name
 
 
 def test_many_recorded_steps_are_thinned_out(result: AttackResult) -> None:
