@@ -32,7 +32,7 @@ def sweep_figure(sweep: Sweep) -> Figure:
     Raises:
         ValueError: no job has one.
     """
-    results = [(job, job.summary) for job in sweep.jobs if job.summary is not None]
+    results = sweep.results
     if not results:
         raise ValueError("no job of the sweep has a result to draw")
     jobs, keys = [job for job, _ in results], sweep.keys

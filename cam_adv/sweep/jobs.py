@@ -47,6 +47,16 @@ class Sweep:
     jobs: tuple[Job, ...]
     figure: bool = True
 
+    @property
+    def results(self) -> list[tuple[Job, AttackSummary]]:
+        """The jobs whose attack has a result; a job may have failed after it was written."""
+        return [(job, job.summary) for job in self.jobs if job.summary and job.status != "failed"]
+
+    @property
+    def without_result(self) -> list[Job]:
+        """The other jobs."""
+        return [job for job in self.jobs if not job.summary or job.status == "failed"]
+
 
 def read_sweep(folder: Path) -> Sweep:
     """The jobs in the folder of a sweep, which may still be running.

@@ -28,7 +28,7 @@ Results = Sequence[tuple[Job, AttackSummary]]
 
 def write_sweep_page(sweep: Sweep) -> None:
     """Write the page of the jobs that have a result into the sweep's folder."""
-    results = [(job, job.summary) for job in sweep.jobs if job.summary and job.status != "failed"]
+    results = sweep.results
     jobs = [job for job, _ in results]
     axis = find_axis(jobs, sweep.keys) if len(sweep.keys) <= 2 else None
     other = next((key for key in sweep.keys if key != axis), None) if axis else None
@@ -41,7 +41,7 @@ def write_sweep_page(sweep: Sweep) -> None:
         keys=sweep.keys,
         jobs=[_row(sweep, job, summary) for job, summary in results],
         panels=panel_titles(results),
-        without=[job for job in sweep.jobs if not job.summary or job.status == "failed"],
+        without=sweep.without_result,
         total=len(sweep.jobs),
         quality=QUALITY,
         axis=axis,

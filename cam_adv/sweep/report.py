@@ -33,7 +33,7 @@ def report(folder: Path) -> None:
             "Free some disk space, or give yourself the permission to write there.",
         ) from error
     print_sweep(sweep)
-    attacked = any(job.summary for job in sweep.jobs)
+    attacked = bool(sweep.results)
     drawing = Drawing(folder, wanted=sweep.figure and attacked)
     drawing.draw("sweep.png", sweep_figure, sweep)
     if drawing.wanted:

@@ -31,8 +31,7 @@ def as_csv(sweep: Sweep) -> str:
 
 def print_sweep(sweep: Sweep) -> None:
     """Print the jobs without a result, failed ones with their reasons first, and then the results of the others."""
-    results = [(job, job.summary) for job in sweep.jobs if job.summary and job.status != "failed"]
-    without = [job for job in sweep.jobs if not job.summary or job.status == "failed"]
+    results, without = sweep.results, sweep.without_result
     if without:
         table = _table(f"without an attack's result: {len(without)} of {len(sweep.jobs)} jobs", sweep.keys)
         table.add_column("status")
