@@ -6,11 +6,10 @@ from io import BytesIO
 from pathlib import Path
 from string import ascii_lowercase, digits
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from cam_adv.data.human_labels import NOTHING
-from cam_adv.runtime.atomic_files import write_atomically
+from cam_adv.pages import render
 
 CLASS_KEYS = digits + ascii_lowercase
 
@@ -26,12 +25,6 @@ def write_page(pngs: Sequence[bytes], class_names: Sequence[str], digest: str, p
         class_names: what may be answered, by class number.
         digest: of the key.
     """
-    environment = Environment(
-        loader=PackageLoader(__package__, "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-    )
     with Image.open(BytesIO(pngs[0])) as first:
         width, height = first.size
     class_keys, nothing_key = answer_keys(class_names)
@@ -41,7 +34,9 @@ def write_page(pngs: Sequence[bytes], class_names: Sequence[str], digest: str, p
         "nothing": NOTHING,
         "pictures": [b64encode(png).decode() for png in pngs],
     }
-    page = environment.get_template("page.html").render(
+    render.write_page(
+        "reading.html",
+        path,
         data=data,
         count=len(pngs),
         digest=digest,
@@ -52,7 +47,6 @@ def write_page(pngs: Sequence[bytes], class_names: Sequence[str], digest: str, p
         width=width * scale,
         height=height * scale,
     )
-    write_atomically(path, page)
 
 
 def answer_keys(class_names: Sequence[str]) -> tuple[list[str], str]:

@@ -50,7 +50,7 @@ def test_all_pictures_take_the_same_space(page: str) -> None:
 
 
 def without_pictures(page: str) -> str:
-    rest = re.sub(r'"pictures": \[.*?\]', "", page)
+    rest = re.sub(r'"pictures":\[.*?\]', "", page)
     assert len(rest) < len(page) - 20 * len(data_of(page)["pictures"][0])
     return rest
 
