@@ -74,7 +74,10 @@ def sweep_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -
 
 
 def origins_table(records: Mapping[str, Record | None]) -> str:
-    """Which commit made each result, when, in what time and on which machine."""
+    """Which commit made each result, when, in what time and on which machine.
+
+    Of a command that was interrupted and resumed only the time of the last part is known.
+    """
     rows = [
         [name, "not measured", "", "", ""]
         if record is None
@@ -82,7 +85,7 @@ def origins_table(records: Mapping[str, Record | None]) -> str:
             name,
             record.commit,
             record.date[:10],
-            duration(record.seconds) if record.seconds else "",
+            (duration(record.seconds) if record.seconds else "") + (", its last part" if record.resumed else ""),
             record.machine,
         ]
         for name, record in records.items()

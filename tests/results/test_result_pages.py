@@ -1,5 +1,6 @@
 """Pages whose figures are computed from records, and those that are committed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,9 +52,10 @@ def test_result_that_was_never_made_is_not_measured() -> None:
 
 
 def test_origins_say_what_made_each_result() -> None:
-    assert render("<!-- =all_results|origins_table --><!-- / -->", RECORDS).splitlines()[3:] == [
+    records = RECORDS | {"frontier": replace(record(ROWS), resumed=True)}
+    assert render("<!-- =all_results|origins_table --><!-- / -->", records).splitlines()[3:] == [
         "| digits | 1b | 2026-01-31 | 1 min 24 s |  |",
-        "| frontier | 1b | 2026-01-31 | 1 min 24 s |  |",
+        "| frontier | 1b | 2026-01-31 | 1 min 24 s, its last part |  |",
         "| mnist | not measured |  |  |  |",
         "<!-- / -->",
     ]
