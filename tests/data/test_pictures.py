@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image, TiffImagePlugin
 
@@ -13,6 +14,7 @@ from cam_adv.data.pictures import PictureFormat
 from cam_adv.errors import UserError
 
 SIDE = 4
+PILLOW = tuple(int(part) for part in PIL.__version__.split(".")[:1])
 
 
 def reopened(picture: Image.Image, file_format: str, **arguments: Any) -> Image.Image:
@@ -124,7 +126,11 @@ class TestModes:
             (lambda: tiff(np.full((4, 6), 0xFF, "u1"), bits=12), [255] * 3),
             (lambda: reopened(flat("CMYK", (0, 255, 255, 0)), "TIFF"), [255, 0, 0]),
             (lambda: reopened(flat("CMYK", (0, 255, 255, 0)), "JPEG", quality=100), [255, 0, 0]),
-            (lambda: reopened(flat("YCbCr", (76, 85, 255)), "TIFF"), [254, 0, 0]),
+            pytest.param(
+                lambda: reopened(flat("YCbCr", (76, 85, 255)), "TIFF"),
+                [254, 0, 0],
+                marks=pytest.mark.skipif(PILLOW < (13,), reason="Pillow before 13 can't read it, and says so"),
+            ),
         ],
     )
     def test_values_keep_their_meaning(self, picture: Callable[[], Image.Image], expected: list[int]) -> None:
