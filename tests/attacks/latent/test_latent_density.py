@@ -57,7 +57,7 @@ def test_contains_99_percent_of_the_real_codes_of_each_class() -> None:
     density = LatentDensity(codes, labels)
     within = density.contains(codes, labels)
     counts = torch.stack([within[labels == label].sum() for label in range(3)])
-    # The limit is the energy of a real code, by another formula than that of `contains`: rounding decides on that one.
+    # The limit is the energy of a real code, by another formula than that of `contains`: rounding decides on it.
     assert (counts - torch.tensor([297, 198, 2])).abs().max() <= 1
     assert not density.contains(100 + codes, labels).any()
 
