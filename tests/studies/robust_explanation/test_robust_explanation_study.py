@@ -17,6 +17,7 @@ from cam_adv.config.compose import settings_from
 from cam_adv.data.splits import ImageSplits
 from cam_adv.errors import UserError
 from cam_adv.metrics.intervals import newcombe_paired, wilson
+from cam_adv.studies.attack.finished_attack import FigureData
 from cam_adv.studies.robust_explanation import study
 
 STUDY = "study=robust_explanation"
@@ -203,7 +204,7 @@ def test_run_with_attributions_has_their_maps_and_python_the_same_abstentions(ti
     small = ["attack=type1_robust", *tiny, "attribution=[robust,grad_cam]", "attribution.robust.level=0.1"]
     small += ["attack.interpretation.level=0.1", "selection.images=6"]
     small = [one for one in small if one != "attack=type1"]
-    answer = run_in_process([*small, "hydra.run.dir=run", "figures=false"], root)
+    answer = run_in_process([*small, "hydra.run.dir=run", "figures=later"], root)
     assert answer.code == 0, answer.err
     tensors, summary = (
         load_file(root / "run" / "attack.safetensors"),
@@ -218,3 +219,8 @@ def test_run_with_attributions_has_their_maps_and_python_the_same_abstentions(ti
         assert summary[f"abstained_{name}"] == pytest.approx(abstained.double().mean().item())
         torch.testing.assert_close(explained.maps, tensors[f"robust_{name}"], equal_nan=True, atol=1e-4, rtol=0)
         torch.testing.assert_close(explained.as_target, tensors[f"as_target_{name}"])
+    walks = FigureData.read(root / "run").walks
+    assert walks.robust is not None
+    for frame, name in ((0, "x"), (-1, "x_adv")):
+        expected = tensors[f"robust_{name}"][walks.rows]
+        torch.testing.assert_close(walks.robust[:, frame], expected, equal_nan=True, atol=1e-4, rtol=0)
