@@ -11,11 +11,16 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from cam_adv.errors import UserError
 from cam_adv.results import record
 from cam_adv.results.record import Record
 from cam_adv.results.result import Result
 from cam_adv.runtime.run_dir import MARKERS
+
+LARGEST_COPY = 1_000_000
+"""Bytes of a picture beside the pages, which a clone brings along; the run's own has all its colours."""
 
 
 def make(result: Result, root: Path, pages: Path, threads: int, matmul_rate: float) -> Record:
@@ -56,7 +61,7 @@ def make(result: Result, root: Path, pages: Path, threads: int, matmul_rate: flo
         for file in result.files:
             values[Path(file).stem] = json.loads((folder / file).read_text(encoding="utf-8"))
         for file, name in result.pictures.items():
-            shutil.copyfile(_in_run(folder, file), pages / name)
+            _copy_picture(_in_run(folder, file), pages / name)
     except FileNotFoundError as error:
         raise UserError(
             f"The command of {result.name} ended well, but left no {error.filename}.",
@@ -98,6 +103,15 @@ def _in_run(folder: Path, file: str) -> Path:
     if not number.isdigit():
         return folder / file
     return next(folder.glob(f"{number}_*"), folder / number) / rest
+
+
+def _copy_picture(picture: Path, place: Path) -> None:
+    """Copy it; a PNG of more than `LARGEST_COPY` bytes with a palette of 256 colours."""
+    if picture.stat().st_size <= LARGEST_COPY:
+        shutil.copyfile(picture, place)
+        return
+    with Image.open(picture) as image:
+        image.convert("RGB").quantize(256).save(place, optimize=True)
 
 
 def _kept(values: Any, left_out: tuple[str, ...], path: str = "") -> Any:

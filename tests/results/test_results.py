@@ -6,7 +6,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from cam_adv.errors import UserError
 from cam_adv.results import __main__ as results
@@ -106,6 +108,20 @@ def test_made_result_is_recorded_with_its_picture(tmp_path: Path) -> None:
     assert results.state(result, made) == "fresh"
     assert results.state(result, replace(made, source="other")) == "stale"
     assert results.state(result, None) == "missing"
+
+
+def test_large_picture_is_copied_with_a_palette(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of few colours it stays as it is; of many its pixels stay close."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 1), np.uint8)
+    for name, pixels in (("few", noise // 128 * 255), ("many", noise)):
+        picture = Image.fromarray(np.concatenate([pixels, 255 - pixels, pixels // 2], axis=2))
+        picture.save(tmp_path / f"{name}.png")
+        monkeypatch.setattr(making, "LARGEST_COPY", (tmp_path / f"{name}.png").stat().st_size - 1)
+        making._copy_picture(tmp_path / f"{name}.png", tmp_path / "copy.png")
+        with Image.open(tmp_path / "copy.png") as copy:
+            assert copy.mode == "P"
+            difference = np.abs(np.asarray(copy.convert("RGB")).astype(int) - np.asarray(picture))
+        assert difference.max() <= (0 if name == "few" else 8)
 
 
 def test_picture_that_the_command_did_not_draw_is_named(tmp_path: Path) -> None:
