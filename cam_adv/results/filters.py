@@ -42,6 +42,13 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
 
 
+def took(record: Record) -> str:
+    """The duration of its command; of one that was interrupted and resumed only that of the last part is known."""
+    if not record.seconds:
+        return ""
+    return duration(record.seconds) + (", the last part" if record.resumed else "")
+
+
 def row(rows: Sequence[Mapping[str, Any]], **values: Any) -> Mapping[str, Any]:
     """The one row of a sweep with these values of swept keys; a key by its last part.
 
@@ -74,10 +81,7 @@ def sweep_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -
 
 
 def origins_table(records: Mapping[str, Record | None]) -> str:
-    """Which commit made each result, when, in what time and on which machine.
-
-    Of a command that was interrupted and resumed only the time of the last part is known.
-    """
+    """Which commit made each result, when, in what time and on which machine."""
     rows = [
         [name, "not measured", "", "", ""]
         if record is None
@@ -85,7 +89,7 @@ def origins_table(records: Mapping[str, Record | None]) -> str:
             name,
             record.commit,
             record.date[:10],
-            (duration(record.seconds) if record.seconds else "") + (", its last part" if record.resumed else ""),
+            took(record),
             record.machine,
         ]
         for name, record in records.items()
@@ -119,6 +123,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
         percent,
         number,
         duration,
+        took,
         row,
         funnel_table,
         sweep_table,

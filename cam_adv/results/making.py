@@ -19,8 +19,8 @@ from cam_adv.results.record import Record
 from cam_adv.results.result import Result
 from cam_adv.runtime.run_dir import MARKERS
 
-LARGEST_COPY = 1_000_000
-"""Bytes of a picture beside the pages, which a clone brings along; the run's own has all its colours."""
+PALETTE_ABOVE = 1_000_000
+"""Bytes of a picture beside the pages, which every clone brings along. The run's own has all its colours."""
 
 
 def make(result: Result, root: Path, pages: Path, threads: int, matmul_rate: float) -> Record:
@@ -106,8 +106,8 @@ def _in_run(folder: Path, file: str) -> Path:
 
 
 def _copy_picture(picture: Path, place: Path) -> None:
-    """Copy it; a PNG of more than `LARGEST_COPY` bytes with a palette of 256 colours."""
-    if picture.stat().st_size <= LARGEST_COPY:
+    """Copy it; a PNG of more than `PALETTE_ABOVE` bytes with a palette of 256 colours."""
+    if picture.stat().st_size <= PALETTE_ABOVE:
         shutil.copyfile(picture, place)
         return
     with Image.open(picture) as image:

@@ -49,7 +49,7 @@ class Sweep:
 
     @property
     def results(self) -> list[tuple[Job, AttackSummary]]:
-        """The jobs whose attack has a result; a job may have failed after it was written."""
+        """The jobs with a result, without those that failed after they had written it."""
         return [(job, job.summary) for job in self.jobs if job.summary and job.status != "failed"]
 
     @property

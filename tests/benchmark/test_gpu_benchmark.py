@@ -1,4 +1,4 @@
-"""The benchmark of a device: what it measures is there, on the CPU and in a small."""
+"""The benchmark of a device: what it measures is there, on the CPU and with few images."""
 
 import math
 

@@ -14,7 +14,7 @@ from cam_adv.data.pictures import PictureFormat
 from cam_adv.errors import UserError
 
 SIDE = 4
-PILLOW = tuple(int(part) for part in PIL.__version__.split(".")[:1])
+PILLOW = int(PIL.__version__.partition(".")[0])
 
 
 def reopened(picture: Image.Image, file_format: str, **arguments: Any) -> Image.Image:
@@ -129,7 +129,7 @@ class TestModes:
             pytest.param(
                 lambda: reopened(flat("YCbCr", (76, 85, 255)), "TIFF"),
                 [254, 0, 0],
-                marks=pytest.mark.skipif(PILLOW < (13,), reason="Pillow before 13 can't read it, and says so"),
+                marks=pytest.mark.skipif(PILLOW < 13, reason="Pillow before 13 can't read it"),
             ),
         ],
     )

@@ -180,6 +180,7 @@ class TestWalk:
             assert page.run(script) == (frame < 2)  # gray alone where there is no map
             assert page.one("#robust-text").text == ("y against y′" if frame < 2 else "it abstains")
             assert ("which abstains" in page.one("#robust").get_attribute("aria-label")) == (frame >= 2)
+            assert page.one("#robust ~ .scale").is_displayed() == (frame < 2)
             page.one("#frame").send_keys(Keys.ARROW_RIGHT)
 
     def test_walk_ends_where_it_stopped(self, page: Page) -> None:

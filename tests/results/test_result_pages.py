@@ -24,9 +24,7 @@ RECORDS = {"digits": record(SUMMARY), "frontier": record(ROWS), "mnist": None}
 
 
 def test_figures_are_replaced_and_the_rest_of_the_page_stays() -> None:
-    page = (
-        "a <!-- b --> <!-- =digits.values.success|rate -->old<!-- / --> <!-- =digits.seconds|duration -->?<!-- / -->"
-    )
+    page = "a <!-- b --> <!-- =digits.values.success|rate -->old<!-- / --> <!-- =digits|took -->?<!-- / -->"
     rendered = page.replace("old", "99.5% (97.2 to 99.9%)").replace("?", "1 min 24 s")
     assert render(page, RECORDS) == rendered
     assert render(rendered, RECORDS) == rendered
@@ -55,7 +53,7 @@ def test_origins_say_what_made_each_result() -> None:
     records = RECORDS | {"frontier": replace(record(ROWS), resumed=True)}
     assert render("<!-- =all_results|origins_table --><!-- / -->", records).splitlines()[3:] == [
         "| digits | 1b | 2026-01-31 | 1 min 24 s |  |",
-        "| frontier | 1b | 2026-01-31 | 1 min 24 s, its last part |  |",
+        "| frontier | 1b | 2026-01-31 | 1 min 24 s, the last part |  |",
         "| mnist | not measured |  |  |  |",
         "<!-- / -->",
     ]

@@ -142,6 +142,17 @@ class TestTable:
         words = "10 0.25 120 0.999 gap_cnn_deep failed No. 11 0.75 240 0.95 lenet 50.0% 40.0–55.0 90.0% 70.0% 52.0%"
         assert [word for word in words.split() if word not in table] == []
 
+    def test_job_that_failed_after_its_result_is_drawn_nowhere(self, sweep: Path) -> None:
+        """Job 2 is the one that has failed; of it alone there is neither figure nor page."""
+        (sweep / "2_job" / "summary.json").write_text(json.dumps(summary(0.25)))
+        assert [job.number for job, _ in read_sweep(sweep).results] == [1]
+        assert [job.number for job in read_sweep(sweep).without_result] == [2, 10]
+        (sweep / "1_job" / "summary.json").unlink()
+        report(sweep)
+        assert (sweep / "sweep.csv").exists()
+        assert not (sweep / "sweep.png").exists()
+        assert not (sweep / "sweep.html").exists()
+
     def test_zero_seconds_give_no_speed(self, tmp_path: Path) -> None:
         make_job(tmp_path, JobRecord(0, (), "finished"), summary(0.5, seconds=0.0))
         assert rows(read_sweep(tmp_path))[0]["successes_per_second"] is None
