@@ -12,7 +12,7 @@ import torch
 from cam_adv.benchmark.machine import matmul_flops_per_second
 from cam_adv.errors import UserError
 from cam_adv.reports.console import new_table, print_table
-from cam_adv.results.filters import duration, took
+from cam_adv.results.filters import duration
 from cam_adv.results.making import make, record_file
 from cam_adv.results.page import render
 from cam_adv.results.record import Record
@@ -77,8 +77,9 @@ def print_state(results: Sequence[Result], root: Path) -> None:
         table.add_column(column, no_wrap=True)
     for one in results:
         record = records[one.name]
+        seconds = duration(record.seconds) if record and record.seconds else ""
         headline = "headline" if one.headline else ""
-        table.add_row(one.name, headline, state(one, record), took(record) if record else "", f"{one.minutes:g}")
+        table.add_row(one.name, headline, state(one, record), seconds, f"{one.minutes:g}")
     print_table(table)
 
 
