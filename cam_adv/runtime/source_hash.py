@@ -85,8 +85,13 @@ def _imported(file: Path) -> tuple[str, ...]:
 
 @cache
 def _code(file: Path) -> str:
-    """The syntax tree of a file, without docstrings."""
-    return ast.dump(_WithoutDocstrings().visit(_parsed(file)))
+    """The syntax tree of a file, without docstrings; the same text on every Python."""
+    tree = _WithoutDocstrings().visit(_parsed(file))
+    if sys.version_info >= (3, 13):
+        text = ast.dump(tree, show_empty=True)
+    else:
+        text = ast.dump(tree)
+    return text.replace(", type_params=[]", "")  # a field that Python 3.12 has added
 
 
 class _WithoutDocstrings(ast.NodeTransformer):

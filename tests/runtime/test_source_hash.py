@@ -237,6 +237,20 @@ class TestSourceHash:
         assert source_hash(BoundAttack, ModelZoo) == source_hash(ModelZoo, BoundAttack)
 
 
+def test_code_is_the_same_text_on_every_python(tmp_path: Path) -> None:
+    """As Python 3.11 writes it: later ones leave empty fields out, and have one more of classes and functions."""
+    file = tmp_path / "one.py"
+    file.write_text('class A:\n    """Doc."""\n\n    def f(self) -> str:\n        return f"{self!r}"\n')
+    value = "JoinedStr(values=[FormattedValue(value=Name(id='self', ctx=Load()), conversion=114)])"
+    arguments = "arguments(posonlyargs=[], args=[arg(arg='self')], kwonlyargs=[], kw_defaults=[], defaults=[])"
+    function = (
+        f"FunctionDef(name='f', args={arguments}, body=[Return(value={value})], decorator_list=[], "
+        "returns=Name(id='str', ctx=Load()))"
+    )
+    body = f"ClassDef(name='A', bases=[], keywords=[], body=[{function}], decorator_list=[])"
+    assert hashing._code(file) == f"Module(body=[{body}], type_ignores=[])"
+
+
 def test_targets_in_finds_nested_targets() -> None:
     config = {
         "_target_": "torch.nn.Sequential",
