@@ -55,11 +55,9 @@ def test_excess_is_the_negative_log_density_above_the_median_of_the_class(data: 
 def test_contains_99_percent_of_the_real_codes_of_each_class() -> None:
     codes, labels = codes_and_labels((300, 200, 2))
     density = LatentDensity(codes, labels)
-    within = density.contains(codes, labels)
-    counts = torch.stack([within[labels == label].sum() for label in range(3)])
-    # The limit is the energy of a real code, by another formula than that of `contains`: rounding decides on it.
-    lost = torch.tensor([297, 198, 2]) - counts
-    assert ((lost == 0) | (lost == 1)).all()
+    # Moved towards the mean by more than rounding: the limit is the energy of one of them, by another formula.
+    within = density.contains(torch.lerp(codes, density.means[labels], 1e-9), labels)
+    assert [int(within[labels == label].sum()) for label in range(3)] == [297, 198, 2]
     assert not density.contains(100 + codes, labels).any()
 
 
